@@ -1,0 +1,62 @@
+# make run: set up, run the common build and every example, compare.   make test: set up, check everything.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help run test check lint bench lock clean
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: make run     set up and run every experiment, then compare them
+run: $(VENV)/ready
+	force run
+
+#: make test    lint, types and every test, the slow flows too
+test: lint
+	pytest -n 2 --dist worksteal
+
+#: make check   lint, types and the fast tests
+check: lint
+	pytest -n 2 --dist worksteal -m "not slow"
+
+lint: $(VENV)/ready-dev
+	ruff check . && ruff format --check .
+	mypy
+	force sync --check
+
+#: make bench   the performance figures, each beside a peer
+bench: $(VENV)/ready-dev
+	python -m benchmarks
+
+#: make lock    resolve the requirements again
+lock: $(VENV)/ready-dev
+	pip-compile $(LOCK_FLAGS) --output-file requirements.lock pyproject.toml
+	pip-compile $(LOCK_FLAGS) --extra dev --extra s3 --constraint requirements.lock \
+	    --output-file requirements-dev.lock pyproject.toml
+
+# torch's wheel differs from machine to machine (CPU, CUDA), so it alone is pinned without a hash.
+LOCK_FLAGS := --quiet --generate-hashes --strip-extras --unsafe-package torch \
+    --build-deps-for editable --no-emit-index-url --no-emit-find-links --no-header
+
+# The environment is made without its own pip: Debian's python3 alone has no ensurepip.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv --without-pip $(VENV)
+
+$(VENV)/ready: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --no-deps --require-hashes -r requirements.lock
+	$(PIP) install $(TORCH)
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready requirements-dev.lock
+	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
+	touch $@
+
+clean:
+	rm -rf $(VENV) .force

@@ -1,0 +1,93 @@
+"""The command line `force`: its table of contents, and the one place where errors become text and exit codes.
+
+A command's module is imported only when the command is called: `force --help` starts in a blink.
+"""
+
+import importlib
+import json
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from pipeline.errors import ForceError, suggest
+
+COMMANDS = {
+    "new": "Make a new experiment, ready to run.",
+    "ls": "List the experiments.",
+    "show": "Show an experiment's effective config, and where each value comes from.",
+    "plan": "Say what would run, what is inherited or cached, and why.",
+    "sync": "Write the dvc.yaml files that the experiments imply.",
+    "run": "Run what is not up to date, and compare the results.",
+    "stage": "Run one stage of the experiment in this folder, as DVC does.",
+    "compare": "Compare the metrics of experiments, where they are comparable.",
+    "doctor": "Say what is missing or damaged on this machine, and what mends it.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Return a command, imported now."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"pipeline.commands.{name}").command
+        return command
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that `args` start with; say which one was meant."""
+        if args[0] not in COMMANDS:
+            raise click.UsageError(f"no command '{args[0]}'{suggest(args[0], list(COMMANDS))}")
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table, without importing what it names."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def force() -> None:
+    """Force Build: change one component, inherit everything else."""
+
+
+def main() -> None:
+    """Run the command line and end the process."""
+    try:
+        status = force.main(standalone_mode=False)
+    except ForceError as error:
+        click.echo(error.render(), err=True)
+        status = error.exit_code
+    except click.ClickException as error:
+        click.echo(f"error: {_lower(error.format_message())}", err=True)
+        context = getattr(error, "ctx", None)
+        if context:
+            click.echo(f"hint: {context.command_path} --help", err=True)
+        status = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("error: interrupted", err=True)
+        status = 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away, as `head` does; nobody is there to be told
+        status = 0
+    except Exception:
+        traceback.print_exc()
+        click.echo("error: this is a bug in Force Build; please report it with the lines above", err=True)
+        status = 1
+    sys.exit(status)
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs to read."""
+    click.echo(json.dumps(value, indent=1))
+
+
+def _lower(message: str) -> str:
+    """Return a message of click's in the form of ours: lower case, without the full stop."""
+    return (message[:1].lower() + message[1:]).rstrip(".")

@@ -1,0 +1,81 @@
+"""`force show`: what an experiment is, with all that it inherits, and where each part comes from."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli import print_json
+from pipeline.documents import locate
+from pipeline.experiments import Experiment
+from pipeline.ownership import STAGES, Ownership
+from pipeline.project import Project, find_project
+from pipeline.tables import print_table
+
+
+@click.command()
+@click.argument("name", metavar="EXPERIMENT", default="common")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(name: str, as_json: bool) -> None:
+    """Show the effective components, params and stages of EXPERIMENT, and where each comes from."""
+    project = find_project(Path.cwd())
+    experiment = project.experiments.get(name)
+    ownership = project.ownership({name: experiment})
+    description = describe_experiment(project, experiment, ownership)
+    project.index.save()
+    if as_json:
+        print_json(description)
+    else:
+        _print(description)
+
+
+def describe_experiment(project: Project, experiment: Experiment, ownership: Ownership) -> dict[str, Any]:
+    """Return everything effective about an experiment, with its provenance."""
+    return {
+        "name": experiment.name,
+        "description": experiment.description,
+        "owner": experiment.owner,
+        "lineage": list(experiment.lineage),
+        "components": {
+            kind: {"class": c.class_name, "file": c.path, "declared_by": c.declared_by}
+            for kind, c in experiment.components.items()
+        },
+        "params": {
+            key: {"value": s.value, "file": s.file, "line": _find_line(project, s.file, s.key)}
+            for key, s in experiment.settings.items()
+        },
+        "dropped_params": _find_dropped(experiment),
+        "stages": {
+            stage: {
+                "owner": ownership.owner(experiment.name, stage),
+                "files": list(ownership.effective(experiment.name, stage).files),
+            }
+            for stage in STAGES
+        },
+    }
+
+
+def _find_line(project: Project, file: str, key: str) -> int:
+    return locate((project.root / file).read_bytes(), key.split("."), key=True)[0]
+
+
+def _find_dropped(experiment: Experiment) -> list[str]:
+    """Return the parent's params that this experiment's own components do not take."""
+    if not experiment.parent:
+        return []
+    return [key for key in experiment.parent.settings if key not in experiment.settings]
+
+
+def _print(description: dict[str, Any]) -> None:
+    click.echo(f"{description['name']}: {description['description']}")
+    click.echo(f"inherits {' → '.join(description['lineage'][1:]) or 'nothing'}\n")
+    components = description["components"].items()
+    print_table(["component", "class", "from"], [[kind, c["class"], c["file"]] for kind, c in components])
+    click.echo()
+    params = description["params"].items()
+    rows = [[key, str(p["value"]), f"{p['file']}:{p['line']}"] for key, p in params]
+    print_table(["param", "value", "from"], rows)
+    if description["dropped_params"]:
+        click.echo(f"\nnot taken by its components: {', '.join(description['dropped_params'])}")
+    click.echo()
+    print_table(["stage", "owned by"], [[name, s["owner"]] for name, s in description["stages"].items()])

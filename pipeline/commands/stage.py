@@ -1,0 +1,242 @@
+"""`force stage`: what DVC calls, in the folder of an experiment. Runs one stage in a process of its own.
+
+This process knows no torch: it checks what the stage is about to read, keeps the log, and writes the outcome even when
+the stage's process is killed.
+"""
+
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import click
+
+from pipeline.dvccache import hash_out
+from pipeline.dvcfiles import render_dvc_file
+from pipeline.errors import ForceError, PlanError, StageError, ToolError, UsageError, suggest
+from pipeline.experiments import COMMON, Experiment
+from pipeline.ownership import STAGES, Ownership, Stage
+from pipeline.project import Project, find_project
+from pipeline.tools.git import read_commit
+from pipeline.tools.process import LIFELINE, Child
+from pipeline.validation import find_faults
+from pipeline.workspace import OUTCOME, Workspace, read_json, write_json
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a stage failed."""
+
+    type: str
+    message: str
+    place: str = ""  # file:line in the repository
+
+    def __str__(self) -> str:
+        return (f"{self.place}: " if self.place else "") + f"{self.type}: {self.message}"
+
+
+@click.command()
+@click.argument("name", metavar="STAGE")
+@click.pass_context
+def command(context: click.Context, name: str) -> None:
+    """Run one stage of the experiment in this folder, as DVC does."""
+    if name not in STAGES:
+        raise UsageError(f"no stage '{name}'{suggest(name, list(STAGES))}", f"stages are {', '.join(STAGES)}")
+    project = find_project(Path.cwd())
+    experiment = _find_experiment(project)
+    ownership = project.ownership({experiment.name: experiment})
+    stage = _find_stage(project, ownership, experiment, name)
+    inputs = _check_inputs(project, stage)
+    run = StageRun(project, experiment, stage, inputs)
+    context.call_on_close(project.index.save)
+    run.execute()
+
+
+class StageRun:
+    """One execution of a stage."""
+
+    def __init__(self, project: Project, experiment: Experiment, stage: Stage, inputs: dict[str, str]) -> None:
+        self.project = project
+        self.experiment = experiment
+        self.stage = stage
+        self.inputs = inputs
+        self.workspace = Workspace(project.root / stage.folder, stage.name)
+        self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self.started = perf_counter()
+        self.commit = read_commit(project.root)
+
+    def execute(self) -> None:
+        """Run the stage; leave its outs and the outcome, or the outcome alone. Raises StageError with the reason."""
+        sources = {path: self.project.index.md5(path) for path in self.stage.files}
+        self.workspace.start()
+        try:
+            write_json(self.workspace.partial / "task.json", self._build_task())
+            status = self._run_process()
+            failure = self._find_failure(status, sources)
+            if failure is None:
+                self._publish()
+        except OSError as error:
+            failure = Failure(type(error).__name__, str(error))
+        except KeyboardInterrupt:
+            self._leave_failure(Failure("Interrupted", "Ctrl-C"))
+            raise
+        if failure is None:
+            return
+        self._leave_failure(failure)
+        hint = f"the log is {self.stage.folder}/outputs/{self.stage.name}/{self.workspace.failed_log_path.name}"
+        raise StageError(f"{self.stage.name} of {self.experiment.name} failed: {failure}", hint)
+
+    def _build_task(self) -> dict[str, Any]:
+        sections = {key.partition(".")[0] for key in self.experiment.settings}
+        return {
+            "stage": self.stage.name,
+            "root": str(self.project.root),
+            "target": str(self.workspace.partial),
+            "inputs": self.inputs,
+            "components": {n: [c.module, c.class_name] for n, c in self.experiment.components.items()},
+            "params": {name: self.experiment.section(name) for name in sorted(sections)},
+        }
+
+    def _run_process(self) -> int:
+        """Run the stage's process to its end, its output to the log and to ours; return its exit status."""
+        args = [sys.executable, "-m", "pipeline.stages", str(self.workspace.partial)]
+        child = Child(args, self.project.root, {"PYTHONPATH": str(self.project.root)})
+        signal.signal(signal.SIGTERM, lambda *_: child.cut_lifeline())
+        if LIFELINE in os.environ:
+            threading.Thread(target=_end_with_input, args=(child,), daemon=True).start()
+        try:
+            with self.workspace.log_path.open("w") as log:
+                for line in child.lines():
+                    print(line, flush=True)
+                    print(line, file=log, flush=True)
+            return child.wait()
+        except BaseException:
+            child.end()
+            raise
+
+    def _find_failure(self, status: int, sources: dict[str, str | None]) -> Failure | None:
+        if status == 143:
+            return Failure("Interrupted", "the stage was ended from outside")
+        if status < 0:
+            name = signal.Signals(-status).name
+            more = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+            return Failure("Killed", f"the stage's process was killed by {name}{more}")
+        if status:
+            described = read_json(self.workspace.partial / "failure.json")
+            return Failure(**described) if described else Failure("Crashed", f"the process ended with status {status}")
+        self.project.index.forget()
+        changed = [path for path, md5 in sources.items() if self.project.index.md5(path) != md5]
+        if changed:
+            return Failure("SourceChanged", f"{', '.join(changed)} changed while the stage ran; run it again")
+        facts = read_json(self.workspace.partial / "facts.json")
+        unseen = [path for path in facts["modules"] if path not in self.stage.files and not self._is_empty(path)]
+        if unseen:
+            return Failure("HiddenImport", f"{', '.join(unseen)} was imported in a way that no import statement shows")
+        return None
+
+    def _is_empty(self, path: str) -> bool:
+        return path.endswith("/__init__.py") and bool(self.project.experiments.modules.facts(path)["is_empty"])
+
+    def _publish(self) -> None:
+        partial = self.workspace.partial
+        facts = read_json(partial / "facts.json")
+        write_json(partial / "run.json", self._build_record(facts))
+        write_json(partial / OUTCOME, self._build_outcome("ok", None))
+        for name in ("facts.json", "task.json"):
+            (partial / name).unlink()
+        _check_schemas(partial)
+        self.workspace.publish()
+
+    def _leave_failure(self, failure: Failure) -> None:
+        status = "interrupted" if failure.type == "Interrupted" else "failed"
+        with suppress(OSError):  # the reason is printed all the same
+            self.workspace.discard()
+            write_json(self.workspace.final / OUTCOME, self._build_outcome(status, failure))
+
+    def _build_record(self, facts: dict[str, Any]) -> dict[str, Any]:
+        commit, is_dirty = self.commit
+        return {
+            "version": VERSION,
+            "experiment": self.experiment.name,
+            "stage": self.stage.name,
+            "git": {"commit": commit, "is_dirty": is_dirty},
+            "image": os.environ.get("FORCE_IMAGE_DIGEST"),
+            "hardware": facts["hardware"],
+            "versions": facts["versions"],
+            "seed": self.experiment.section("runtime").get("seed"),
+            "started_at": self.started_at,
+            "wall_time_s": round(perf_counter() - self.started, 3),
+            "samples_per_s": facts["figures"].get("samples_per_s"),
+            "num_samples": facts["figures"]["num_samples"],
+            "peak_memory_mib": round(facts["peak_memory_mib"], 1),
+            "modules": facts["modules"],
+        }
+
+    def _build_outcome(self, status: str, failure: Failure | None) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "experiment": self.experiment.name,
+            "stage": self.stage.name,
+            "status": status,
+            "reason": asdict(failure) if failure else None,
+            "started_at": self.started_at,
+            "wall_time_s": round(perf_counter() - self.started, 3),
+        }
+
+
+def _find_experiment(project: Project) -> Experiment:
+    parts = Path.cwd().relative_to(project.root).parts
+    if parts == (COMMON,):
+        return project.experiments.get(COMMON)
+    if len(parts) == 2 and parts[0] == "experiments":
+        return project.experiments.get(parts[1])
+    hint = "cd common, or cd experiments/NAME; `force run NAME` does it for you"
+    raise UsageError(f"'{Path.cwd()}' is not the folder of an experiment", hint)
+
+
+def _find_stage(project: Project, ownership: Ownership, experiment: Experiment, name: str) -> Stage:
+    """Return the stage. Raises PlanError where dvc.yaml is not what the experiment's files say."""
+    owned = ownership.owned(experiment.name)
+    dvc_path = project.root / owned[0].dvc_file
+    if not dvc_path.exists() or dvc_path.read_text() != render_dvc_file(owned):
+        raise PlanError(f"{owned[0].dvc_file} is out of date", "force sync")
+    owner = ownership.owner(experiment.name, name)
+    if owner != experiment.name:
+        raise PlanError(f"{experiment.name} inherits {name} from {owner}", f"force run {owner}")
+    return ownership.stage(experiment.name, name)
+
+
+def _check_inputs(project: Project, stage: Stage) -> dict[str, str]:
+    """Return upstream stage → folder. Raises ToolError where one is missing, or not what its dvc.lock records."""
+    planner = project.planner(Ownership({}, project.experiments.modules))
+    inputs = {}
+    for path, (owner, name) in stage.products.items():
+        actual = hash_out(project.root, path, project.index)
+        if actual is None:
+            raise ToolError(f"{path} is missing: {name} of {owner} has not run here", f"force run {owner}")
+        recorded = planner.recorded(owner).get(name, {}).get("outs", {}).get(STAGES[name].product)
+        if recorded and recorded != actual:
+            raise ToolError(f"{path} is not what {name} of {owner} wrote: damaged or edited", f"force run {owner}")
+        inputs[name] = str(project.root / path)
+    return inputs
+
+
+def _check_schemas(folder: Path) -> None:
+    """Check every JSON that has a schema. Raises ForceError: a stage of ours wrote it wrong."""
+    for path in folder.rglob("*.json"):
+        faults = find_faults(path.stem, read_json(path))
+        if faults:
+            raise ForceError(f"{path.name} does not fit its schema: {'; '.join(faults)}")
+
+
+def _end_with_input(child: Child) -> None:
+    sys.stdin.buffer.read()
+    child.cut_lifeline()

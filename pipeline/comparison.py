@@ -1,0 +1,73 @@
+"""Print how results compare: a row an experiment, a column a metric, and the change against the baseline."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.experiments import Experiment
+from pipeline.ownership import Ownership
+from pipeline.results import Row, compare, read_result
+from pipeline.tables import make_console
+
+
+def compare_experiments(
+    root: Path, experiments: Mapping[str, Experiment], ownership: Ownership, baseline: str = ""
+) -> list[Row]:
+    """Return the rows of these experiments, each beside `baseline`, or beside its parent where none is named."""
+    wanted = dict.fromkeys([*experiments, *([baseline] if baseline else [])])
+    parents = {name: e.parent.name for name, e in experiments.items() if e.parent}
+    baselines = dict.fromkeys(experiments, baseline) if baseline else parents
+    names = dict.fromkeys([*wanted, *baselines.values()])
+    results = [read_result(root, name, ownership.effective(name, "evaluate")) for name in names]
+    return [row for row in compare(results, baselines) if row.experiment in wanted]
+
+
+def describe_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the rows as JSON values."""
+    return [
+        {
+            "experiment": row.experiment,
+            "baseline": row.baseline or None,
+            "metrics": dict(row.metrics),
+            "deltas": dict(row.deltas),
+            "better": dict(row.better),
+            "not_comparable": dict(row.differences),
+            "fault": row.fault or None,
+        }
+        for row in rows
+    ]
+
+
+def print_comparison(rows: Sequence[Row]) -> None:
+    """Print the rows; what does not compare has no delta, and its reason stands below."""
+    metrics = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("experiment", no_wrap=True)
+    table.add_column("against", no_wrap=True)
+    for metric in metrics:
+        table.add_column(metric, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row.experiment, row.baseline, *(_format(row, metric) for metric in metrics))
+    make_console().print(table)
+    for row in rows:
+        if row.fault:
+            click.echo(f"{row.experiment}: {row.fault}")
+        reasons = dict.fromkeys(reason for found in row.differences.values() for reason in found)
+        if reasons:
+            click.echo(f"{row.experiment} does not compare with {row.baseline}: {'; '.join(reasons)}")
+
+
+def _format(row: Row, metric: str) -> Text:
+    if metric not in row.metrics:
+        return Text("")
+    text = Text(f"{row.metrics[metric]:.4f}")
+    if metric in row.deltas:
+        style = {True: "green", False: "red", None: "dim"}[row.better[metric]]
+        text.append(f" {row.deltas[metric]:+.4f}", style=style)
+    elif row.baseline:
+        text.append("      n/c" if metric in row.differences else "      new", style="dim")
+    return text

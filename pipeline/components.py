@@ -1,0 +1,144 @@
+"""The five components: which file overrides which, which class it defines, and which params it takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import ConfigError, Problem
+from pipeline.modules import ModuleGraph
+
+
+@dataclass(frozen=True)
+class ComponentKind:
+    """What an experiment may override."""
+
+    name: str
+    section: str  # of the params
+    base: tuple[str, str]  # path and name of the class that an override extends
+    default: str  # the class that the common build uses
+    foreign_base: str = ""  # a class outside the repository that will do as well
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        ComponentKind("data", "data", ("common/data.py", "DataModule"), "Digits"),
+        ComponentKind("loader", "loader", ("common/loader.py", "Loader"), "Loader"),
+        ComponentKind("model", "model", ("common/model.py", "Model"), "ConvNet", "torch.nn.Module"),
+        ComponentKind("trainer", "train", ("common/trainer.py", "Trainer"), "Trainer"),
+        ComponentKind("evaluator", "evaluate", ("common/evaluator.py", "Evaluator"), "Evaluator"),
+    )
+}
+# What trainer and evaluator share. Not a component: nobody overrides it alone.
+ENGINE = ComponentKind("engine", "runtime", ("common/engine.py", "Engine"), "Engine")
+SECTIONS = {kind.section: kind for kind in (*KINDS.values(), ENGINE)}
+
+
+@dataclass(frozen=True)
+class Component:
+    """The class that an experiment uses for one component."""
+
+    kind: str
+    path: str  # of the file that defines it
+    class_name: str
+    declared_by: str  # the experiment that says so
+    setting: str = ""  # the key in that experiment's experiment.yaml, where no override file says it
+
+    @property
+    def module(self) -> str:
+        """The module to import the class from."""
+        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def find_override(kind: ComponentKind, experiment: str, folder: str, modules: ModuleGraph) -> Component | None:
+    """Return the component that the file or folder named after its kind overrides, or None without one.
+
+    Raises ConfigError where it does not define exactly one subclass of the component's base class.
+    """
+    package = f"{folder}/{kind.name}"
+    paths = [path for path in (f"{package}.py", f"{package}/__init__.py") if modules.find_file(path)]
+    if not paths:
+        return None
+    if len(paths) == 2:
+        raise ConfigError([Problem(paths[0], 0, 0, f"'{package}/' overrides the {kind.name} too; keep one of them")])
+    return Component(kind.name, *_find_subclass(kind, paths[0], modules), declared_by=experiment)
+
+
+def find_declared(kind: ComponentKind, experiment: str, reference: str, modules: ModuleGraph) -> Component:
+    """Return the component that experiment.yaml names as `module:Class`.
+
+    Raises LookupError, with a message, where it is not a subclass of the component's base class.
+    """
+    module, class_name = reference.split(":")
+    path = modules.find(module)
+    if path is None:
+        raise LookupError(f"no module '{module}' in common or experiments")
+    if class_name not in modules.facts(path)["classes"]:
+        raise LookupError(f"'{module}' defines no class '{class_name}'")
+    if (path, class_name) != kind.base and not _extends(kind, path, class_name, modules):
+        raise LookupError(f"'{class_name}' is no subclass of {_name(kind.base)}")
+    return Component(kind.name, path, class_name, experiment, setting=f"components.{kind.name}")
+
+
+def read_fields(component: Component, modules: ModuleGraph) -> Mapping[str, Any]:
+    """Return the fields of a component's `Config`: name → {schema, required}; none where there is no Config."""
+    return _class_fields(component.path, component.class_name, modules)
+
+
+def build_section_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of a params section that may hold these fields."""
+    properties = {name: field["schema"] for name, field in fields.items()}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _find_subclass(kind: ComponentKind, path: str, modules: ModuleGraph) -> tuple[str, str]:
+    inside = path.removesuffix("__init__.py")
+    facts = modules.facts(path)
+    defined = [(path, name) for name in facts["classes"]]
+    if inside != path:  # a package may define its class in a module of its own, and name it in __init__.py
+        found = (modules.resolve(path, name) for name in facts["bindings"])
+        defined += [(p, name) for p, name in found if p.startswith(inside) and name in modules.facts(p)["classes"]]
+    proper = [(p, name) for p, name in defined if modules.is_subclass(p, name, kind.base)]
+    if not proper and kind.foreign_base:
+        proper = [(p, name) for p, name in defined if modules.is_subclass(p, name, ("", kind.foreign_base))]
+    if len(proper) == 1:
+        return proper[0]
+    wanted = f"wanted exactly one subclass of {_name(kind.base)}"
+    if proper:
+        names = ", ".join(f"'{name}'" for _, name in proper)
+        line = modules.facts(proper[1][0])["classes"][proper[1][1]]["line"]
+        hint = "move the one that is not meant to another file of the folder"
+        raise ConfigError([Problem(proper[1][0], line, 1, f"defines {names}, {wanted}", hint)])
+    classes = ", ".join(f"'{name}'" for name in facts["classes"] if name != "Config") or "no class"
+    raise ConfigError([Problem(path, 1, 1, f"defines {classes}, {wanted}", f"write `class ...({kind.default}):`")])
+
+
+def _extends(kind: ComponentKind, path: str, name: str, modules: ModuleGraph) -> bool:
+    if modules.is_subclass(path, name, kind.base):
+        return True
+    return bool(kind.foreign_base) and modules.is_subclass(path, name, ("", kind.foreign_base))
+
+
+def _class_fields(path: str, name: str, modules: ModuleGraph) -> Mapping[str, Any]:
+    config = modules.resolve(path, "Config")
+    if config[0]:
+        return _config_fields(*config, modules)
+    for dotted in modules.facts(path)["classes"][name]["bases"]:
+        base_path, base_name = modules.resolve(path, dotted)
+        if base_path and (fields := _class_fields(base_path, base_name, modules)):
+            return fields
+    return {}
+
+
+def _config_fields(path: str, name: str, modules: ModuleGraph) -> Mapping[str, Any]:
+    facts = modules.facts(path)["classes"][name]
+    fields: dict[str, Any] = {}
+    for dotted in facts["bases"]:
+        base_path, base_name = modules.resolve(path, dotted)
+        if base_path:
+            fields |= _config_fields(base_path, base_name, modules)
+    return fields | facts["fields"]
+
+
+def _name(base: tuple[str, str]) -> str:
+    return f"{base[0].removesuffix('.py').replace('/', '.')}.{base[1]}"

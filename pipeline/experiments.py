@@ -1,0 +1,351 @@
+"""Discover the experiments, check their files, and resolve what each inherits.
+
+Nothing here runs code of an experiment. All faults of a file are found at once.
+"""
+
+import keyword
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.components import (
+    ENGINE,
+    KINDS,
+    SECTIONS,
+    Component,
+    build_section_schema,
+    find_declared,
+    find_override,
+    read_fields,
+)
+from pipeline.documents import locate, parse_yaml
+from pipeline.errors import ConfigError, Problem, UsageError, suggest
+from pipeline.index import FileIndex
+from pipeline.modules import ModuleGraph
+from pipeline.validation import build_validator, find_problems, load_schema
+
+COMMON = "common"
+PARAMS_FILE = "params.yaml"
+NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An effective param, and where it comes from."""
+
+    value: Any
+    file: str  # relative to the root
+    key: str  # the dotted key in that file
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment with all that it inherits resolved; the common build is one without a parent."""
+
+    name: str
+    folder: str  # relative to the root
+    parent: "Experiment | None"
+    description: str
+    owner: str
+    components: Mapping[str, Component]
+    settings: Mapping[str, Setting]  # by dotted key, section first
+    own_files: frozenset[str] = field(default=frozenset())
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """The names from this experiment up to the common build."""
+        return (self.name, *(self.parent.lineage if self.parent else ()))
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The components that this experiment itself replaces."""
+        if not self.parent:
+            return ()
+        return tuple(kind for kind, component in self.components.items() if component.declared_by == self.name)
+
+    @property
+    def own_settings(self) -> dict[str, Setting]:
+        """The params that this experiment itself sets."""
+        return {key: setting for key, setting in self.settings.items() if setting.file.startswith(f"{self.folder}/")}
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Return a section of the effective params as nested dicts."""
+        return nest({k: s.value for k, s in self.settings.items() if k.startswith(f"{name}.")}).get(name, {})
+
+
+class Experiments:
+    """The experiments of one checkout, loaded on demand and once."""
+
+    def __init__(self, root: Path, index: FileIndex) -> None:
+        self.root = root
+        self.index = index
+        self.modules = ModuleGraph(str(root), index)
+        self._loaded: dict[str, Experiment | ConfigError] = {}
+        self._validators: dict[tuple[tuple[str, str], ...], Any] = {}
+        schema = load_schema("experiment")  # its params are checked against the components in use, not the common ones
+        self._validator = build_validator({**schema, "properties": {**schema["properties"], "params": {"type": "object"}}})
+
+    def names(self) -> list[str]:
+        """Return every experiment's name in alphabetical order, the common build's first.
+
+        A folder of `experiments/` counts when it has an experiment.yaml, or an override that wants one.
+        """
+        try:
+            folders = sorted(entry.name for entry in os.scandir(self.root / "experiments") if entry.is_dir())
+        except FileNotFoundError:
+            folders = []
+        return [COMMON, *(name for name in folders if self._is_experiment(name))]
+
+    def get(self, name: str) -> Experiment:
+        """Return one experiment. Raises UsageError where there is none, ConfigError for faults in its files."""
+        if name != COMMON and not self._is_experiment(name):
+            names = self.names()
+            raise UsageError(f"no experiment '{name}'{suggest(name, names)}", "force ls lists them")
+        return self._load(name, ())
+
+    def load_all(self) -> tuple[dict[str, Experiment], list[Problem]]:
+        """Return the experiments whose files are sound, by name, and the faults of all others."""
+        sound: dict[str, Experiment] = {}
+        problems: list[Problem] = []
+        for name in self.names():
+            try:
+                sound[name] = self._load(name, ())
+            except ConfigError as error:
+                problems += error.problems
+        return sound, sorted(set(problems))
+
+    def params_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of params.yaml, made from the configs of the common components."""
+        common = self.get(COMMON)
+        sections = {name: build_section_schema(self._fields(common.components, name)) for name in SECTIONS}
+        overrides = {name: {**schema, "additionalProperties": True} for name, schema in sections.items()}
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": "params.yaml: the common parameters (generated by `force sync` from the Config classes of common/)",
+            "type": "object",
+            "additionalProperties": False,
+            "properties": sections,
+            "$defs": {"overrides": {"type": "object", "additionalProperties": False, "properties": overrides}},
+        }
+
+    def _is_experiment(self, name: str) -> bool:
+        folder = f"experiments/{name}"
+        return self.index.exists(f"{folder}/experiment.yaml") or any(
+            self.index.exists(f"{folder}/{kind}.py") for kind in KINDS
+        )
+
+    def _load(self, name: str, descendants: tuple[str, ...]) -> Experiment:
+        if name not in self._loaded:
+            try:
+                self._loaded[name] = (
+                    self._load_common() if name == COMMON else self._load_experiment(name, descendants)
+                )
+            except ConfigError as error:
+                self._loaded[name] = error
+        loaded = self._loaded[name]
+        if isinstance(loaded, ConfigError):
+            raise loaded
+        return loaded
+
+    def _load_common(self) -> Experiment:
+        components = {}
+        for kind in (*KINDS.values(), ENGINE):
+            path = kind.base[0]
+            self._check_imports([path], (COMMON,))
+            components[kind.name] = Component(kind.name, path, kind.default, COMMON)
+        document = self._read_yaml(PARAMS_FILE)
+        problems = find_problems(
+            self._params_validator(components), document, PARAMS_FILE, lambda: self._read_bytes(PARAMS_FILE)
+        )
+        if problems:
+            raise ConfigError(problems)
+        settings = {key: Setting(value, PARAMS_FILE, key) for key, value in flatten(document)}
+        return Experiment(COMMON, COMMON, None, "the common build", "", components, settings)
+
+    def _load_experiment(self, name: str, descendants: tuple[str, ...]) -> Experiment:
+        folder = f"experiments/{name}"
+        path = f"{folder}/experiment.yaml"
+        if not NAME_PATTERN.fullmatch(name) or keyword.iskeyword(name) or name == COMMON:
+            hint = f"git mv {folder} experiments/{suggest_name(name)}"
+            raise ConfigError([Problem(folder, 0, 0, f"'{name}' is no Python identifier or is taken", hint)])
+        if not self.index.exists(path):
+            hint = f"printf 'inherits: common\\ndescription: ...\\n' > {path}"
+            raise ConfigError([Problem(path, 0, 0, "there is an override beside it, but the file is missing", hint)])
+        document = self._read_yaml(path)
+        problems = find_problems(self._validator, document, path, lambda: self._read_bytes(path))
+        if any(problem.message.startswith(("the file", "'inherits'")) for problem in problems):
+            raise ConfigError(problems)  # without a parent nothing more can be said
+        parent = self._load_parent(name, document, path, (*descendants, name))
+        components, own_files, found = self._find_components(name, folder, document, parent)
+        problems += found
+        overrides = document.get("params")
+        if isinstance(overrides, dict) and not found:
+            text = lambda: self._read_bytes(path)  # noqa: E731
+            problems += find_problems(self._params_validator(components), overrides, path, text, ["params"])
+        if problems:
+            raise ConfigError(problems)
+        settings = self._merge(parent, components, dict(flatten(overrides or {})), path)
+        description, owner = document.get("description", ""), document.get("owner", "")
+        return Experiment(name, folder, parent, description, owner, components, settings, frozenset(own_files))
+
+    def _load_parent(self, name: str, document: dict[str, Any], path: str, chain: tuple[str, ...]) -> Experiment:
+        parent = document.get("inherits", COMMON)
+        line, column = 0, 0
+        if parent in chain or (parent != COMMON and not self._is_experiment(parent)):
+            line, column = locate(self._read_bytes(path), ["inherits"])
+        if parent in chain:
+            circle = " → ".join([*chain[chain.index(parent) :], parent])
+            raise ConfigError([Problem(path, line, column, f"experiments inherit in a circle: {circle}")])
+        if parent != COMMON and not self._is_experiment(parent):
+            message = f"inherits '{parent}', which is no experiment{suggest(parent, self.names())}"
+            raise ConfigError([Problem(path, line, column, message)])
+        return self._load(parent, chain)
+
+    def _find_components(
+        self, name: str, folder: str, document: dict[str, Any], parent: Experiment
+    ) -> tuple[dict[str, Component], set[str], list[Problem]]:
+        """Return the effective components, the files of this experiment that they reach, and all faults."""
+        components, own_files, problems = dict(parent.components), set[str](), list[Problem]()
+        references = document.get("components")
+        references = references if isinstance(references, dict) else {}
+        path = f"{folder}/experiment.yaml"
+        for kind in KINDS.values():
+            try:
+                component = find_override(kind, name, folder, self.modules)
+                reference = references.get(kind.name)
+                if component and reference:
+                    where = locate(self._read_bytes(path), ["components", kind.name])
+                    raise ConfigError([Problem(path, *where, f"'{component.path}' overrides the {kind.name} already")])
+                if isinstance(reference, str) and ":" in reference:
+                    component = self._find_declared(name, path, kind.name, reference)
+                if component:
+                    own_files |= self._check_imports([component.path], (name, *parent.lineage))
+                    self._check_copy(component, parent.components[kind.name])
+                    components[kind.name] = component
+            except ConfigError as error:
+                problems += error.problems
+        return components, own_files, problems
+
+    def _find_declared(self, name: str, path: str, kind: str, reference: str) -> Component:
+        try:
+            return find_declared(KINDS[kind], name, reference, self.modules)
+        except LookupError as error:
+            where = locate(self._read_bytes(path), ["components", kind])
+            raise ConfigError([Problem(path, *where, str(error.args[0]))]) from None
+
+    def _check_imports(self, paths: list[str], lineage: tuple[str, ...]) -> set[str]:
+        """Return the files outside `common` that these reach; raise ConfigError for imports that would fail or stray."""
+        reached = {file for path in paths for file in self.modules.closure(path)}
+        allowed = tuple(f"experiments/{name}/" for name in lineage)
+        problems = []
+        for file in sorted(reached):
+            problems += self.modules.problems.get(file, [])
+            if file.startswith("experiments/") and not file.startswith(allowed):
+                other = file.split("/")[1]
+                hint = f"inherit from {other}, or move the code that both need to common/"
+                problems.append(Problem(paths[0], 1, 1, f"imports '{file}' of experiment '{other}', no ancestor", hint))
+        if problems:
+            raise ConfigError(problems)
+        return {file for file in reached if file.startswith("experiments/")}
+
+    def _check_copy(self, component: Component, inherited: Component) -> None:
+        if component.setting or component.path == inherited.path:
+            return
+        if self.index.md5(component.path) == self.index.md5(inherited.path):
+            message = f"is a copy of '{inherited.path}' and changes nothing"
+            raise ConfigError([Problem(component.path, 0, 0, message, "change it, or delete it to inherit")])
+
+    def _merge(
+        self, parent: Experiment, components: Mapping[str, Component], overrides: dict[str, Any], path: str
+    ) -> dict[str, Setting]:
+        """Return the parent's settings that the components still take, with the overrides laid over them."""
+        settings: dict[str, Setting] = {}
+        replaced = {
+            kind.section: self._fields(components, kind.section)
+            for kind in KINDS.values()
+            if components[kind.name] != parent.components[kind.name]
+        }
+        for key, setting in parent.settings.items():
+            section, _, rest = key.partition(".")
+            if section in replaced and rest.partition(".")[0] not in replaced[section]:
+                continue
+            if key in overrides or not _covers(key, overrides):
+                settings[key] = setting
+        for key, value in overrides.items():
+            settings[key] = Setting(value, path, f"params.{key}")
+        problems = [
+            Problem(path, 0, 0, f"'{section}.{name}' has no value and no default")
+            for section, fields in replaced.items()
+            for name, field in fields.items()
+            if field["required"] and not any(k.startswith(f"{section}.{name}") for k in settings)
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return settings
+
+    def _fields(self, components: Mapping[str, Component], section: str) -> Mapping[str, Any]:
+        return read_fields(components[SECTIONS[section].name], self.modules)
+
+    def _params_validator(self, components: Mapping[str, Component]) -> Any:
+        key = tuple((component.path, component.class_name) for component in components.values())
+        if key not in self._validators:
+            sections = {name: build_section_schema(self._fields(components, name)) for name in SECTIONS}
+            schema = {"type": "object", "additionalProperties": False, "properties": sections}
+            self._validators[key] = build_validator(schema)
+        return self._validators[key]
+
+    def _read_yaml(self, path: str) -> dict[str, Any]:
+        if not self.index.exists(path):
+            raise ConfigError([Problem(path, 0, 0, "no such file")])
+        document = self.index.fact(path, "yaml", lambda text: parse_yaml(text, path))
+        return {} if document is None else document
+
+    def _read_bytes(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
+
+def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, leaf) of nested dicts; an empty dict is a leaf.
+
+    >>> dict(flatten({"train": {"epochs": 3, "schedule": {"warmup": 1}}}))
+    {'train.epochs': 3, 'train.schedule.warmup': 1}
+    """
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            yield from flatten(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the nested dicts that `flatten` would turn into `leaves`.
+
+    >>> nest({"train.epochs": 3, "train.schedule.warmup": 1})
+    {'train': {'epochs': 3, 'schedule': {'warmup': 1}}}
+    """
+    nested: dict[str, Any] = {}
+    for dotted, value in leaves.items():
+        *parents, last = dotted.split(".")
+        inner = nested
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = value
+    return nested
+
+
+def suggest_name(name: str) -> str:
+    """Return a Python identifier close to `name`.
+
+    >>> suggest_name("wide-net 2")
+    'wide_net_2'
+    """
+    candidate = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "experiment"
+    return f"x_{candidate}" if candidate[0].isdigit() or keyword.iskeyword(candidate) else candidate
+
+
+def _covers(key: str, overrides: Mapping[str, Any]) -> bool:
+    """Say whether an override replaces `key` by a leaf above or by a branch below it."""
+    return any(key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in overrides)

@@ -1,0 +1,169 @@
+"""Follow imports through the repository's own modules, without running them.
+
+First-party are the packages that make results: `common` and `experiments`. What a file imports decides which stages
+go stale when it changes.
+"""
+
+import importlib.util
+import os
+import sys
+from functools import cache
+from typing import Any
+
+from pipeline.errors import ConfigError, Problem, suggest
+from pipeline.index import FileIndex
+from pipeline.sources import parse_source
+
+FIRST_PARTY = ("common", "experiments")
+
+
+class ModuleGraph:
+    """The first-party modules below `root`, read through an index; every path is relative to `root`."""
+
+    def __init__(self, root: str, index: FileIndex) -> None:
+        self._root = root
+        self._index = index
+        self._targets: dict[str, tuple[str, ...]] = {}
+        self._closures: dict[str, frozenset[str]] = {}
+        self.problems: dict[str, list[Problem]] = {}  # by the file at fault, of every file followed so far
+
+    def facts(self, path: str) -> dict[str, Any]:
+        """Return the facts of a source file, as in `pipeline.sources`. Raises ConfigError at a syntax error."""
+        facts: dict[str, Any] = self._index.fact(path, "source", lambda text: parse_source(text, path))
+        return facts
+
+    def find(self, module: str) -> str | None:
+        """Return the path of a first-party module, or None where it is not one or is not there."""
+        if module.partition(".")[0] not in FIRST_PARTY:
+            return None
+        stem = module.replace(".", "/")
+        for path in (f"{stem}.py", f"{stem}/__init__.py"):
+            if self._index.exists(path):
+                return path
+        return None
+
+    def find_file(self, path: str) -> bool:
+        """Say whether there is a file at `path`."""
+        return self._index.exists(path)
+
+    def closure(self, path: str) -> frozenset[str]:
+        """Return `path` and every first-party file that it imports, directly or not."""
+        if path not in self._closures:
+            seen, waiting = {path}, [path]
+            while waiting:
+                new = set(self._follow(waiting.pop())) - seen
+                seen |= new
+                waiting += new
+            self._closures[path] = frozenset(seen)
+        return self._closures[path]
+
+    def resolve(self, path: str, dotted: str) -> tuple[str, str]:
+        """Return (path, name) of the first-party definition that `dotted` means in the file at `path`.
+
+        What is not first-party, or not found, comes back as ("", its full dotted name).
+        """
+        head, *rest = dotted.split(".")
+        facts = self.facts(path)
+        if head in facts["classes"] and not rest:
+            return path, head
+        if head not in facts["bindings"]:
+            return "", dotted
+        module, name, level = facts["bindings"][head]
+        parts = [*_absolute(path, module, level).split("."), *([name] if name else []), *rest]
+        for cut in range(len(parts), 0, -1):
+            target = self.find(".".join(parts[:cut]))
+            if target and cut < len(parts) and target != path:
+                return self.resolve(target, ".".join(parts[cut:]))
+        return "", ".".join(parts)
+
+    def is_subclass(self, path: str, name: str, base: tuple[str, str]) -> bool:
+        """Say whether a class extends `base`, given as `resolve` returns it, directly or not; not whether it is it."""
+        seen, waiting = {(path, name)}, [(path, name)]
+        while waiting:
+            current_path, current_name = waiting.pop()
+            for dotted in self.facts(current_path)["classes"][current_name]["bases"]:
+                found = self.resolve(current_path, dotted)
+                if found == base:
+                    return True
+                if found[0] and found not in seen:
+                    seen.add(found)
+                    waiting.append(found)
+        return False
+
+    def _follow(self, path: str) -> tuple[str, ...]:
+        if path not in self._targets:
+            targets: list[str] = []
+            problems: list[Problem] = []
+            try:
+                for module, name, level, line, column in self.facts(path)["imports"]:
+                    try:
+                        targets += self._find_targets(_absolute(path, module, level), name)
+                    except ImportError as error:
+                        problems.append(Problem(path, line, column, str(error)))
+            except ConfigError as error:
+                problems += error.problems
+            self._targets[path] = tuple(targets)
+            self.problems[path] = problems
+        return self._targets[path]
+
+    def _find_targets(self, module: str, name: str | None) -> list[str]:
+        """Return the first-party files that an import runs; raise ImportError, with the message, if it would fail."""
+        top = module.partition(".")[0]
+        if top == "pipeline":
+            raise ImportError(f"imports '{module}': components know torch and common, not the tooling")
+        if top not in FIRST_PARTY:
+            if not _is_installed(top):
+                raise ImportError(f"no module '{top}' is installed")
+            return []
+        parents = module.split(".")
+        inits = [self.find(".".join(parents[:end])) for end in range(1, len(parents))]
+        targets = [init for init in inits if init and not self.facts(init)["is_empty"]]
+        target = self.find(module)
+        submodule = self.find(f"{module}.{name}") if name else None
+        if submodule:
+            if target and not self.facts(target)["is_empty"]:
+                targets.append(target)
+            return [*targets, submodule]
+        if target is None:
+            if name is None and os.path.isdir(f"{self._root}/{module.replace('.', '/')}"):
+                return targets
+            missing = f"{module}.{name}" if name and self._is_folder(module) else module
+            raise ImportError(f"no module '{missing}'{self._suggest_module(missing)}")
+        names = self._read_names(target)
+        if name and name != "*" and names is not None and name not in names:
+            raise ImportError(f"'{module}' has no '{name}'{suggest(name, names)}")
+        return [*targets, target]
+
+    def _read_names(self, path: str) -> list[str] | None:
+        try:
+            names: list[str] | None = self.facts(path)["names"]
+        except ConfigError:
+            return None  # its syntax error is reported where it is followed
+        return names
+
+    def _is_folder(self, module: str) -> bool:
+        return os.path.isdir(f"{self._root}/{module.replace('.', '/')}")
+
+    def _suggest_module(self, module: str) -> str:
+        package, _, name = module.rpartition(".")
+        if not self._is_folder(package):
+            return ""
+        entries = os.listdir(f"{self._root}/{package.replace('.', '/')}")
+        match = suggest(name, [entry.removesuffix(".py") for entry in entries])
+        return match.replace("mean '", f"mean '{package}.") if match else ""
+
+
+def _absolute(path: str, module: str, level: int) -> str:
+    """Return the full name of a module that the file at `path` imports relative to itself by `level` dots."""
+    if not level:
+        return module
+    package = path.split("/")[:-level]
+    return ".".join([*package, module] if module else package)
+
+
+@cache
+def _is_installed(top: str) -> bool:
+    """Say whether a module can be imported; where torch is missing (a planning runner), nothing is held against it."""
+    if top in sys.stdlib_module_names or top in sys.modules:
+        return True
+    return importlib.util.find_spec(top) is not None or importlib.util.find_spec("torch") is None

@@ -1,0 +1,243 @@
+"""Decide which stages an experiment owns and which it inherits, and what the owned ones read and write.
+
+Stage s of experiment E is inherited from its parent when every input is the same: the components it uses, the
+effective params it reads, and its upstream stages. Otherwise E owns it.
+"""
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.components import KINDS
+from pipeline.errors import ConfigError, Problem
+from pipeline.experiments import COMMON, Experiment
+from pipeline.modules import ModuleGraph
+
+
+@dataclass(frozen=True)
+class Out:
+    """A file or folder that a stage leaves, relative to the experiment's folder."""
+
+    path: str
+    section: Literal["outs", "metrics", "plots"] = "outs"
+    in_git: bool = False  # small, and compared in reviews: kept by git instead of the DVC cache
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class StageKind:
+    """One of the three stages, the same for every experiment."""
+
+    name: str
+    components: tuple[str, ...]
+    sections: tuple[str, ...]
+    upstream: tuple[str, ...]
+    modules: tuple[str, ...]  # of common, that the stage uses whatever the components are
+    product: str  # what stages downstream read; empty where nothing does
+    outs: tuple[Out, ...]
+
+    @property
+    def cmd(self) -> str:
+        """What DVC runs in the experiment's folder; the same text for everyone, so that runs can be shared."""
+        return f"force stage {self.name}"
+
+
+def _records(stage: str) -> tuple[Out, ...]:
+    return (Out(f"outputs/{stage}/run.json"), Out(f"outputs/{stage}/{stage}.log"))
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        StageKind(
+            "prepare",
+            components=("data",),
+            sections=("data",),
+            upstream=(),
+            modules=("common/config.py", "common/dataset.py"),
+            product="outputs/prepare/data",
+            outs=(Out("outputs/prepare/data"), *_records("prepare")),
+        ),
+        StageKind(
+            "train",
+            components=("loader", "model", "trainer"),
+            sections=("loader", "model", "train", "runtime"),
+            upstream=("prepare",),
+            modules=("common/saved_model.py",),
+            product="outputs/train/model",
+            outs=(
+                Out("outputs/train/model"),
+                Out("outputs/train/config.json"),
+                Out("outputs/train/history.jsonl"),
+                Out("outputs/train/history.csv", "plots", options=(("x", "epoch"),)),
+                *_records("train"),
+            ),
+        ),
+        StageKind(
+            "evaluate",
+            components=("evaluator", "loader", "model"),
+            sections=("loader", "evaluate", "runtime"),
+            upstream=("prepare", "train"),
+            modules=("common/saved_model.py",),
+            product="",
+            outs=(
+                Out("outputs/evaluate/metrics.json", "metrics", in_git=True),
+                Out("outputs/evaluate/certificate.json", in_git=True),
+                Out("outputs/evaluate/predictions.safetensors"),
+                Out(
+                    "outputs/evaluate/confusion.csv",
+                    "plots",
+                    options=(("template", "confusion"), ("x", "predicted"), ("y", "actual")),
+                ),
+                *_records("evaluate"),
+            ),
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that an experiment owns. Paths are relative to the root; `relative` makes them relative to the folder."""
+
+    experiment: str
+    folder: str
+    kind: StageKind
+    files: tuple[str, ...]  # source files it depends on
+    upstream: Mapping[str, str]  # upstream stage → the experiment that owns it
+    params: Mapping[str, Mapping[str, Any]]  # file → dotted key → value
+
+    @property
+    def name(self) -> str:
+        """The stage's own name, as in `force stage NAME`."""
+        return self.kind.name
+
+    @property
+    def id(self) -> tuple[str, str]:
+        """(experiment, stage): unique in a checkout."""
+        return self.experiment, self.kind.name
+
+    @property
+    def products(self) -> dict[str, tuple[str, str]]:
+        """The upstream outs that it reads: path → (experiment, stage) that makes it."""
+        return {
+            f"{folder_of(owner)}/{STAGES[stage].product}": (owner, stage) for stage, owner in self.upstream.items()
+        }
+
+    @property
+    def dvc_file(self) -> str:
+        """The dvc.yaml that holds this stage."""
+        return dvc_file_of(self.experiment)
+
+    def relative(self, path: str) -> str:
+        """Return a path as this stage's dvc.yaml writes it."""
+        if path.startswith(f"{self.folder}/"):
+            return path[len(self.folder) + 1 :]
+        return posixpath.relpath(path, self.folder)
+
+
+class Ownership:
+    """Who owns which stage, for experiments that are already loaded."""
+
+    def __init__(self, experiments: Mapping[str, Experiment], modules: ModuleGraph) -> None:
+        self._experiments = experiments
+        self._modules = modules
+        self._owners: dict[tuple[str, str], str] = {}
+        self._stages: dict[tuple[str, str], Stage] = {}
+
+    def owner(self, experiment: str, stage: str) -> str:
+        """Return the experiment whose stage this one uses: itself, or an ancestor."""
+        key = (experiment, stage)
+        if key not in self._owners:
+            current = self._experiments[experiment]
+            if current.parent is None or self._differs(current, current.parent, STAGES[stage]):
+                self._owners[key] = experiment
+            else:
+                self._owners[key] = self.owner(current.parent.name, stage)
+        return self._owners[key]
+
+    def owned(self, experiment: str) -> list[Stage]:
+        """Return the stages that an experiment owns, upstream first.
+
+        Raises ConfigError where there are none: the experiment would be a void result under a new name.
+        """
+        owned = [self.stage(experiment, name) for name in STAGES if self.owner(experiment, name) == experiment]
+        if not owned:
+            raise ConfigError([self._describe_void(self._experiments[experiment])])
+        return owned
+
+    def stage(self, owner: str, name: str) -> Stage:
+        """Return a stage by its owner."""
+        key = (owner, name)
+        if key not in self._stages:
+            self._stages[key] = self._build(self._experiments[owner], STAGES[name])
+        return self._stages[key]
+
+    def effective(self, experiment: str, name: str) -> Stage:
+        """Return the stage that an experiment uses, owned or inherited."""
+        return self.stage(self.owner(experiment, name), name)
+
+    def _differs(self, child: Experiment, parent: Experiment, kind: StageKind) -> bool:
+        if any(child.components[name] != parent.components[name] for name in kind.components):
+            return True
+        if any(self.owner(child.name, stage) != self.owner(parent.name, stage) for stage in kind.upstream):
+            return True
+        return any(_values(child, section) != _values(parent, section) for section in kind.sections)
+
+    def _build(self, experiment: Experiment, kind: StageKind) -> Stage:
+        files: set[str] = set()
+        for path in [*kind.modules, *(experiment.components[name].path for name in kind.components)]:
+            files |= self._modules.closure(path)
+        params: dict[str, dict[str, Any]] = {}
+        for key, setting in experiment.settings.items():
+            if key.partition(".")[0] in kind.sections:
+                params.setdefault(setting.file, {})[setting.key] = setting.value
+        for name in kind.components:
+            component = experiment.components[name]
+            if component.setting:
+                file = f"{folder_of(component.declared_by)}/experiment.yaml"
+                params.setdefault(file, {})[component.setting] = f"{component.module}:{component.class_name}"
+        return Stage(
+            experiment.name,
+            experiment.folder,
+            kind,
+            tuple(sorted(files)),
+            {stage: self.owner(experiment.name, stage) for stage in kind.upstream},
+            params,
+        )
+
+    def _describe_void(self, experiment: Experiment) -> Problem:
+        assert experiment.parent is not None
+        same = [
+            f"{key} is {setting.value} in '{experiment.parent.name}' already"
+            for key, setting in experiment.own_settings.items()
+        ]
+        message = f"changes nothing of '{experiment.parent.name}'" + (f": {', '.join(same)}" if same else "")
+        overrides = ", ".join(f"{name}.py" for name in KINDS)
+        hint = f"set a param in it, or add one of {overrides} beside it"
+        return Problem(f"{experiment.folder}/experiment.yaml", 1, 1, message, hint)
+
+
+def folder_of(experiment: str) -> str:
+    """Return the folder of an experiment relative to the root."""
+    return COMMON if experiment == COMMON else f"experiments/{experiment}"
+
+
+def dvc_file_of(experiment: str) -> str:
+    """Return the dvc.yaml of an experiment relative to the root; the common build's stands in the root."""
+    return "dvc.yaml" if experiment == COMMON else f"experiments/{experiment}/dvc.yaml"
+
+
+def lock_file_of(experiment: str) -> str:
+    """Return the dvc.lock of an experiment relative to the root."""
+    return dvc_file_of(experiment).removesuffix("yaml") + "lock"
+
+
+def _values(experiment: Experiment, section: str) -> dict[str, tuple[bool, Any]]:
+    """Return the effective params of a section, true and 1 told apart."""
+    return {
+        key: (isinstance(setting.value, bool), setting.value)
+        for key, setting in experiment.settings.items()
+        if key.startswith(f"{section}.")
+    }

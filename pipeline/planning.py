@@ -1,0 +1,192 @@
+"""Say for every stage whether it is inherited, up to date, cached or would run, and why.
+
+Compares files with what DVC recorded; runs nothing and imports neither dvc nor torch.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pipeline.dvccache import DvcCache, hash_out, run_key
+from pipeline.dvcfiles import lock_problem, parse_lock
+from pipeline.index import FileIndex
+from pipeline.ownership import STAGES, Ownership, Stage, lock_file_of
+
+
+class State(StrEnum):
+    """What `force run` would do with a stage."""
+
+    UP_TO_DATE = "up to date"
+    CACHED = "cached"  # its result is in the DVC cache: checked out, not computed
+    FETCH = "fetch"  # recorded in dvc.lock, but not here: asked of the remote first, else it runs
+    RUN = "run"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason for a state: what kind of thing, which one, and the sentence to print."""
+
+    kind: str  # file, param, upstream, output, command, new, cache
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage that somebody owns, and what would happen to it."""
+
+    stage: Stage
+    state: State
+    reasons: tuple[Reason, ...]
+    outs: Mapping[str, str]  # path relative to the folder → md5; empty where only a run will tell
+
+    @property
+    def why(self) -> str:
+        """The reasons as one text."""
+        return "; ".join(reason.text for reason in self.reasons)
+
+
+@dataclass(frozen=True)
+class PlannedUse:
+    """One cell of the plan: a stage as one experiment uses it, inherited or its own."""
+
+    experiment: str
+    planned: PlannedStage
+
+    @property
+    def inherited_from(self) -> str:
+        """The owner where it is another experiment, else an empty text."""
+        owner = self.planned.stage.experiment
+        return "" if owner == self.experiment else owner
+
+
+class Planner:
+    """Plans stages from the files as they are now."""
+
+    def __init__(self, root: Path, index: FileIndex, ownership: Ownership, cache: DvcCache) -> None:
+        self._root = root
+        self._index = index
+        self._ownership = ownership
+        self._cache = cache
+        self._planned: dict[tuple[str, str], PlannedStage] = {}
+
+    def plan_experiments(self, names: Iterable[str]) -> list[PlannedUse]:
+        """Return a cell for each stage of each experiment, upstream first."""
+        return [
+            PlannedUse(name, self.plan(self._ownership.effective(name, stage))) for name in names for stage in STAGES
+        ]
+
+    def plan(self, stage: Stage) -> PlannedStage:
+        """Return what would happen to one stage."""
+        if stage.id not in self._planned:
+            self._planned[stage.id] = self._plan(stage)
+        return self._planned[stage.id]
+
+    def recorded(self, experiment: str) -> dict[str, Any]:
+        """Return what the dvc.lock of an experiment records, by stage; nothing where there is none.
+
+        Raises ConfigError where the file is none that can be read.
+        """
+        path = lock_file_of(experiment)
+        if not self._index.exists(path):
+            return {}
+        try:
+            stages: dict[str, Any] = self._index.fact(path, "lock", parse_lock)
+        except ValueError as error:
+            raise lock_problem(path, error) from None
+        return stages
+
+    def _plan(self, stage: Stage) -> PlannedStage:
+        deps, unknown = self._hash_deps(stage)
+        entry = self.recorded(stage.experiment).get(stage.name)
+        reasons = list(self._compare(stage, entry, deps)) + unknown
+        if not reasons and entry:
+            return self._plan_recorded(stage, entry)
+        if not unknown and all(deps.values()):
+            params = {stage.relative(file): keys for file, keys in stage.params.items()}
+            outs = self._cache.find_run(
+                run_key(stage.kind.cmd, deps, params, [out.path for out in stage.kind.outs])  # type: ignore[arg-type]
+            )
+            if outs:
+                again = Reason("cache", stage.name, "an earlier run with the same inputs is in the cache")
+                return PlannedStage(stage, State.CACHED, (again, *reasons), outs)
+        return PlannedStage(stage, State.RUN, tuple(reasons), {})
+
+    def _hash_deps(self, stage: Stage) -> tuple[dict[str, str | None], list[Reason]]:
+        """Return the hash of every dep by relative path, and a reason for each that only a run will tell."""
+        deps = {stage.relative(path): self._index.md5(path) for path in stage.files}
+        unknown = []
+        for path, (owner, name) in stage.products.items():
+            upstream = self.plan(self._ownership.stage(owner, name))
+            md5 = upstream.outs.get(upstream.stage.kind.product)
+            deps[stage.relative(path)] = md5
+            if md5 is None:
+                whose = "" if owner == stage.experiment else f" of {owner}"
+                unknown.append(Reason("upstream", f"{owner}:{name}", f"{name}{whose} runs first"))
+        return deps, unknown
+
+    def _compare(self, stage: Stage, entry: Mapping[str, Any] | None, deps: Mapping[str, str | None]) -> Iterator[Reason]:
+        if entry is None:
+            yield Reason("new", stage.name, "has not run yet")
+            return
+        if entry["cmd"] != stage.kind.cmd:
+            yield Reason("command", stage.kind.cmd, f"the command was '{entry['cmd']}'")
+        products = {stage.relative(path): name for path, (_, name) in stage.products.items()}
+        for path in sorted({*deps, *entry["deps"]}):
+            if path in products:
+                if path in entry["deps"] and deps[path] not in (None, entry["deps"][path]):
+                    yield Reason("upstream", path, f"the result of {products[path]} changed")
+                    continue
+                if path in entry["deps"]:
+                    continue
+            yield from _compare_file(path, entry["deps"], deps)
+        yield from _compare_params(stage, entry["params"])
+
+    def _plan_recorded(self, stage: Stage, entry: Mapping[str, Any]) -> PlannedStage:
+        """Plan a stage whose inputs are the recorded ones: only its outs may be missing or edited."""
+        outs: dict[str, str] = entry["outs"]
+        reasons, lost, absent = [], False, False
+        for out in stage.kind.outs:
+            recorded = outs.get(out.path)
+            actual = hash_out(self._root, f"{stage.folder}/{out.path}", self._index)
+            if recorded is not None and actual == recorded:
+                continue
+            word = "is missing" if actual is None else "is not what the stage wrote"
+            reasons.append(Reason("output", out.path, f"{out.path} {word}"))
+            if recorded is None or not self._cache.has(recorded):
+                absent = True
+                lost = lost or recorded is None or out.in_git
+        if not reasons:
+            return PlannedStage(stage, State.UP_TO_DATE, (), outs)
+        if not absent:
+            return PlannedStage(stage, State.CACHED, tuple(reasons), outs)
+        if not lost and self._cache.may_fetch():
+            return PlannedStage(stage, State.FETCH, tuple(reasons), outs)
+        reasons.append(Reason("cache", stage.name, "not in the cache"))
+        return PlannedStage(stage, State.RUN, tuple(reasons), {})
+
+
+def _compare_file(path: str, recorded: Mapping[str, str], deps: Mapping[str, str | None]) -> Iterator[Reason]:
+    if path not in recorded:
+        yield Reason("file", path, f"{path} is a new dependency")
+    elif path not in deps:
+        yield Reason("file", path, f"{path} is no dependency any more")
+    elif deps[path] is None:
+        yield Reason("file", path, f"{path} is missing")
+    elif deps[path] != recorded[path]:
+        yield Reason("file", path, f"{path} changed")
+
+
+def _compare_params(stage: Stage, recorded: Mapping[str, Any]) -> Iterator[Reason]:
+    now = {(stage.relative(file), key): value for file, keys in stage.params.items() for key, value in keys.items()}
+    before = {(file, key): value for file, keys in recorded.items() for key, value in keys.items()}
+    for file, key in sorted({*now, *before}):
+        name = key.removeprefix("params.")
+        if (file, key) not in before:
+            yield Reason("param", name, f"{name} is set to {now[file, key]} in {file}")
+        elif (file, key) not in now:
+            yield Reason("param", name, f"{name} is no longer read from {file}")
+        elif now[file, key] != before[file, key]:
+            yield Reason("param", name, f"{name}: {before[file, key]} → {now[file, key]}")

@@ -1,0 +1,83 @@
+"""One checkout: where its parts stand, and the objects that read them."""
+
+from functools import cached_property
+from pathlib import Path
+
+from pipeline.dvccache import DvcCache
+from pipeline.errors import ConfigError, Problem, UsageError
+from pipeline.experiments import Experiment, Experiments
+from pipeline.index import FileIndex
+from pipeline.ownership import Ownership
+from pipeline.planning import Planner
+
+
+class Project:
+    """A checkout at one moment. What was read is kept: after files changed, ask a new one, or call `refresh`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.state_dir = root / ".force"
+        self.index = FileIndex(root, self.state_dir / "index.json")
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Forget what was read from files; the index still knows what has not changed."""
+        self.index.forget()
+        self.experiments = Experiments(self.root, self.index)
+        self.__dict__.pop("cache", None)
+
+    @cached_property
+    def cache(self) -> DvcCache:
+        """DVC's cache."""
+        return DvcCache(self.root)
+
+    def select(self, names: tuple[str, ...]) -> dict[str, Experiment]:
+        """Return the named experiments, or all, in the order asked for.
+
+        Raises ConfigError for the faults of all of them at once, UsageError for a name that there is not.
+        """
+        if not names:
+            sound, problems = self.experiments.load_all()
+            if problems:
+                raise ConfigError(problems)
+            return sound
+        found: dict[str, Experiment] = {}
+        problems = []
+        for name in names:
+            try:
+                found[name] = self.experiments.get(name)
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        return found
+
+    def ownership(self, experiments: dict[str, Experiment]) -> Ownership:
+        """Return who owns what among these experiments and their ancestors.
+
+        Raises ConfigError for those that own nothing.
+        """
+        known = {name: self.experiments.get(name) for e in experiments.values() for name in e.lineage}
+        ownership = Ownership(known, self.experiments.modules)
+        problems: list[Problem] = []
+        for name in known:
+            try:
+                ownership.owned(name)
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        return ownership
+
+    def planner(self, ownership: Ownership) -> Planner:
+        """Return a planner for the files as they are now."""
+        return Planner(self.root, self.index, ownership, self.cache)
+
+
+def find_project(start: Path) -> Project:
+    """Return the project that the folder `start` is in. Raises UsageError outside of one."""
+    for folder in (start, *start.parents):
+        if (folder / "params.yaml").is_file() and (folder / "common").is_dir():
+            return Project(folder)
+    hint = "cd into a checkout: the folder with params.yaml and common/"
+    raise UsageError(f"'{start}' is in no Force Build checkout", hint)

@@ -1,0 +1,72 @@
+"""Read the metrics and certificates that stages left, and compare them. A report only reads files."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.certificates import find_differences
+from pipeline.ownership import Stage
+from pipeline.validation import find_faults
+from pipeline.workspace import read_json
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment's evaluation left."""
+
+    experiment: str
+    metrics: Mapping[str, float]
+    certificate: Mapping[str, Any]
+    fault: str = ""  # why there is no result, where there is none
+
+
+@dataclass(frozen=True)
+class Row:
+    """A result beside its baseline."""
+
+    experiment: str
+    baseline: str  # empty for the first
+    metrics: Mapping[str, float]
+    deltas: Mapping[str, float]  # only of metrics that compare
+    better: Mapping[str, bool | None]  # by metric that compares; None for no difference
+    differences: Mapping[str, list[str]]  # metric → why it does not compare
+    fault: str = ""
+
+
+def read_result(root: Path, experiment: str, evaluate: Stage) -> Result:
+    """Read the result of an experiment from the folder of whoever owns its evaluation."""
+    folder = root / evaluate.folder / "outputs" / "evaluate"
+    documents = {}
+    for name in ("metrics", "certificate"):
+        path = folder / f"{name}.json"
+        documents[name] = read_json(path)
+        if documents[name] is None:
+            word = "cannot be read" if path.exists() else "is missing"
+            return Result(experiment, {}, {}, f"no result: {path.relative_to(root)} {word}")
+        faults = find_faults(name, documents[name])
+        if faults:
+            return Result(experiment, {}, {}, f"no result: {path.relative_to(root)} {faults[0]}")
+    return Result(experiment, documents["metrics"], documents["certificate"])
+
+
+def compare(results: Iterable[Result], baselines: Mapping[str, str]) -> list[Row]:
+    """Return a row a result; `baselines` names the experiment that each is compared with."""
+    by_name = {result.experiment: result for result in results}
+    return [_compare(result, by_name.get(baselines.get(name, ""))) for name, result in by_name.items()]
+
+
+def _compare(result: Result, baseline: Result | None) -> Row:
+    if baseline is None or baseline is result or result.fault or baseline.fault:
+        return Row(result.experiment, "", result.metrics, {}, {}, {}, result.fault)
+    deltas, better, differences = {}, {}, {}
+    for metric, value in result.metrics.items():
+        if metric not in baseline.metrics:
+            continue
+        if reasons := find_differences(result.certificate, baseline.certificate, metric):
+            differences[metric] = reasons
+            continue
+        deltas[metric] = delta = value - baseline.metrics[metric]
+        is_up_good = result.certificate["metrics"][metric]["direction"] == "max"
+        better[metric] = None if delta == 0 else (delta > 0) == is_up_good
+    return Row(result.experiment, baseline.experiment, result.metrics, deltas, better, differences)

@@ -1,0 +1,151 @@
+"""Read what a Python file imports and defines, without running it.
+
+The result is plain JSON, so that the index can remember it.
+"""
+
+import ast
+from typing import Any
+
+from pipeline.errors import ConfigError, Problem
+
+
+def parse_source(text: bytes, path: str) -> dict[str, Any]:
+    """Return the facts of one file:
+
+    imports   [module, name or None, relative level, line, column] of every import, in functions too
+    bindings  name at the top level → [module, name or None, level] that an import bound to it
+    names     every name bound at the top level; None where `import *` or `__getattr__` binds unknown ones
+    classes   name → {line, bases: dotted names, fields: its annotated attributes}
+    is_empty  whether the file holds nothing but a docstring
+
+    Raises ConfigError, with the place, at a syntax error.
+    """
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        problem = Problem(path, error.lineno or 0, error.offset or 0, f"syntax error: {error.msg}")
+        raise ConfigError([problem]) from None
+    except ValueError as error:
+        raise ConfigError([Problem(path, 0, 0, f"not Python source: {error}")]) from None
+    top_level = [node for node in _flatten(tree.body)]
+    return {
+        "imports": [found for node in ast.walk(tree) for found in _read_import(node)],
+        "bindings": _read_bindings(top_level),
+        "names": _read_names(top_level),
+        "classes": {node.name: _read_class(node) for node in top_level if isinstance(node, ast.ClassDef)},
+        "is_empty": all(_is_docstring(node) for node in tree.body),
+    }
+
+
+def _flatten(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Return the statements of a block and of the `if`, `try` and `with` blocks in it: all run at import."""
+    statements = []
+    for node in body:
+        statements.append(node)
+        if isinstance(node, ast.If | ast.Try | ast.With):
+            for field in ("body", "orelse", "finalbody"):
+                statements += _flatten(getattr(node, field, []))
+            for handler in getattr(node, "handlers", []):
+                statements += _flatten(handler.body)
+    return statements
+
+
+def _read_import(node: ast.AST) -> list[list[Any]]:
+    if isinstance(node, ast.Import):
+        return [[alias.name, None, 0, node.lineno, node.col_offset + 1] for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        place = [node.level, node.lineno, node.col_offset + 1]
+        return [[node.module or "", alias.name, *place] for alias in node.names]
+    return []
+
+
+def _read_bindings(statements: list[ast.stmt]) -> dict[str, list[Any]]:
+    bindings: dict[str, list[Any]] = {}
+    for node in statements:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                name = alias.asname or alias.name.partition(".")[0]
+                bindings[name] = [alias.name if alias.asname else name, None, 0]
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                bindings[alias.asname or alias.name] = [node.module or "", alias.name, node.level]
+    return bindings
+
+
+def _read_names(statements: list[ast.stmt]) -> list[str] | None:
+    names = set(_read_bindings(statements))
+    for node in statements:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        else:
+            names |= {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+    return None if names & {"*", "__getattr__"} else sorted(names)
+
+
+def _read_class(node: ast.ClassDef) -> dict[str, Any]:
+    bases = [ast.unparse(base.value if isinstance(base, ast.Subscript) else base) for base in node.bases]
+    return {"line": node.lineno, "bases": bases, "fields": _read_fields(node)}
+
+
+def _read_fields(node: ast.ClassDef) -> dict[str, Any]:
+    """Return field name → {schema: the JSON Schema of its annotation, required: whether it has no default}."""
+    return {
+        statement.target.id: {
+            "schema": _read_annotation(statement.annotation),
+            "required": statement.value is None,
+        }
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign)
+        and isinstance(statement.target, ast.Name)
+        and not ast.unparse(statement.annotation).startswith(("ClassVar", "typing.ClassVar"))
+    }
+
+
+_SCALARS = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "None": "null"}
+_ARRAYS = ("list", "tuple", "Sequence", "List", "Tuple")
+_OBJECTS = ("dict", "Mapping", "Dict")
+
+
+def _read_annotation(node: ast.expr) -> dict[str, Any]:
+    """Return the JSON Schema of a type annotation; {} accepts anything.
+
+    >>> _read_annotation(ast.parse("int | None", mode="eval").body)
+    {'anyOf': [{'type': 'integer'}, {'type': 'null'}]}
+    """
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        node = ast.parse(node.value, mode="eval").body
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        options = []
+        for side in (_read_annotation(node.left), _read_annotation(node.right)):
+            options += side.get("anyOf", [side])
+        return {"anyOf": options} if all(options) else {}
+    if isinstance(node, ast.Subscript):
+        return _read_subscript(node)
+    name = ast.unparse(node)
+    if name in _SCALARS:
+        return {"type": _SCALARS[name]}
+    if name in _ARRAYS:
+        return {"type": "array"}
+    return {"type": "object"} if name in _OBJECTS else {}
+
+
+def _read_subscript(node: ast.Subscript) -> dict[str, Any]:
+    outer = ast.unparse(node.value).rpartition(".")[2]
+    inner = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
+    if outer == "Literal":
+        return {"enum": [ast.literal_eval(choice) for choice in inner]}
+    if outer == "Optional":
+        return {"anyOf": [_read_annotation(inner[0]), {"type": "null"}]}
+    if outer in _OBJECTS:
+        return {"type": "object", "additionalProperties": _read_annotation(inner[-1])}
+    if outer not in _ARRAYS:
+        return {}
+    is_fixed = outer.lower() == "tuple" and ast.unparse(inner[-1]) != "..."
+    if not is_fixed:
+        return {"type": "array", "items": _read_annotation(inner[0])}
+    items = [_read_annotation(item) for item in inner]
+    return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,1 @@
+"""What runs inside a stage: the only part of `pipeline` that imports torch and `common`."""

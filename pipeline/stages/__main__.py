@@ -1,0 +1,76 @@
+"""The process of one stage: `python -m pipeline.stages FOLDER`, FOLDER holding its task.
+
+Leaves facts.json beside its results, or failure.json with the reason. Ends when its standard input does, so that it
+never outlives `force stage`.
+"""
+
+import importlib
+import json
+import logging
+import os
+import platform
+import resource
+import sys
+import threading
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.stages.task import FILE_NAME, Task, read_task
+
+PACKAGES = ("torch", "numpy", "safetensors", "torchmetrics", "scikit-learn")
+
+
+def main() -> int:
+    """Run the task in the folder that the command line names; return the exit status."""
+    folder = Path(sys.argv[1])
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    task = read_task(folder / FILE_NAME)
+    try:
+        # Only this stage's module: another's imports would cost seconds, and look like dependencies of this one.
+        figures = importlib.import_module(f"pipeline.stages.{task.stage}").run(task)
+    except Exception as error:
+        traceback.print_exc()
+        (folder / "failure.json").write_text(json.dumps(_describe(error, task.root)))
+        return 1
+    (folder / "facts.json").write_text(json.dumps(_collect_facts(task, figures)))
+    return 0
+
+
+def _end_with_input() -> None:
+    sys.stdin.buffer.read()
+    os._exit(143)
+
+
+def _describe(error: Exception, root: str) -> dict[str, Any]:
+    """Return type and message of an error, and the innermost place in the repository's own code."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(f"{root}/")]
+    ours = [frame for frame in frames if "/pipeline/" not in frame.filename[len(root) :]] or frames
+    place = f"{os.path.relpath(ours[-1].filename, root)}:{ours[-1].lineno}" if ours else ""
+    return {"type": type(error).__name__, "message": str(error), "place": place}
+
+
+def _collect_facts(task: Task, figures: dict[str, float]) -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    paths = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    first_party = tuple(f"{task.root}/{package}/" for package in ("common", "experiments"))
+    return {
+        "figures": figures,
+        "peak_memory_mib": _peak_memory_mib(),
+        "hardware": {"machine": platform.machine(), "num_cpus": os.cpu_count(), "gpus": gpus},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "modules": sorted(os.path.relpath(p, task.root) for p in paths if p and p.startswith(first_party)),
+    }
+
+
+def _peak_memory_mib() -> float:
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What a stage's process is told: written by `force stage`, read by `python -m pipeline.stages`."""
+
+import importlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.config import build_config
+
+FILE_NAME = "task.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """The work of one stage. Everything it writes goes below `target`."""
+
+    stage: str
+    root: str
+    target: str
+    inputs: dict[str, str]  # upstream stage → the folder that it left
+    components: dict[str, list[str]]  # kind → [module, class name]
+    params: dict[str, dict[str, Any]]
+
+    @property
+    def target_dir(self) -> Path:
+        """Where the results go."""
+        return Path(self.target)
+
+    def component(self, kind: str) -> type[Any]:
+        """Import and return the class of a component."""
+        module, class_name = self.components[kind]
+        component: type[Any] = getattr(importlib.import_module(module), class_name)
+        return component
+
+    def config(self, kind: str, section: str) -> Any:
+        """Return the config of a component, filled from its section of the params."""
+        return build_config(self.component(kind), self.params.get(section, {}))
+
+    def make_dir(self, name: str) -> Path:
+        """Make and return a folder below the target."""
+        folder = self.target_dir / name
+        folder.mkdir()
+        return folder
+
+
+def read_task(path: Path) -> Task:
+    """Read a task."""
+    return Task(**json.loads(path.read_text()))

@@ -1,0 +1,65 @@
+"""The stage `train`: a dataset becomes a model."""
+
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from common.config import build_config
+from common.dataset import read_dataset
+from common.saved_model import write_model
+from pipeline.stages.task import Task
+
+
+def run(task: Task) -> dict[str, float]:
+    """Train and write the model, its history and the effective config; return the throughput."""
+    dataset = read_dataset(Path(task.inputs["prepare"]))
+    runtime = task.config("engine", "runtime")
+    trainer = task.component("trainer")(task.config("trainer", "train"), runtime)
+    loader_class, loader_config = task.component("loader"), task.config("loader", "loader")
+    batches = {
+        name: loader_class(dataset.split(name), loader_config, training=name == "train", seed=runtime.seed)
+        for name in ("train", "valid")
+    }
+    model_class = task.component("model")
+    config = build_config(model_class, task.params["model"])
+    model = model_class(config, dataset.metadata)
+    history = History(task.target_dir)
+    started = time.perf_counter()
+    trainer.fit(model, batches["train"], batches["valid"], history.record)
+    seconds = time.perf_counter() - started
+    history.write_table()
+    write_model(model, config, task.make_dir("model"))
+    _write_config(task)
+    num_samples = len(history.rows) * dataset.metadata.num_samples["train"]
+    return {"num_samples": num_samples, "samples_per_s": num_samples / seconds}
+
+
+class History:
+    """One row of numbers an epoch: as JSON lines while training, as a table for `dvc plots` afterwards."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.rows: list[dict[str, Any]] = []
+        (folder / "history.jsonl").touch()
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Append a row; it is on disk when this returns."""
+        self.rows.append(row)
+        with (self._folder / "history.jsonl").open("a") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+    def write_table(self) -> None:
+        """Write all rows as CSV."""
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        with (self._folder / "history.csv").open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+def _write_config(task: Task) -> None:
+    classes = {kind: class_name for kind, (_, class_name) in task.components.items()}
+    text = json.dumps({"components": classes, "params": task.params}, indent=1, sort_keys=True)
+    (task.target_dir / "config.json").write_text(text + "\n")

@@ -1,0 +1,41 @@
+"""Print tables for people: aligned, coloured on a terminal, as wide as their content where the output is no terminal."""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {
+    "up to date": "green",
+    "cached": "cyan",
+    "fetch": "cyan",
+    "run": "yellow",
+    "waiting": "dim",
+    "running": "yellow",
+    "done": "green",
+    "failed": "red",
+    "skipped": "dim",
+}
+
+
+def make_console() -> Console:
+    """Return a console on standard output, wide enough for any table where no terminal sets its width."""
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[str] = ()) -> None:
+    """Print a table; the columns named in `numeric` are aligned to the right."""
+    make_console().print(build_table(columns, rows, numeric))
+
+
+def build_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[str] = ()) -> Table:
+    """Return a table of plain cells; a cell that is the name of a state has its colour."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        right = column in numeric
+        table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    return table

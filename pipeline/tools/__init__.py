@@ -1,0 +1,1 @@
+"""Outside programs, one module each; `process` is the only door to subprocesses."""

@@ -1,0 +1,31 @@
+"""What we ask of DVC. It is started as a program: importing it would cost every command a second."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import ToolError
+from pipeline.ownership import Stage
+from pipeline.tools.process import Child, last_line, run
+
+
+def address(stage: Stage) -> str:
+    """Return DVC's name of a stage."""
+    return f"{stage.dvc_file}:{stage.name}"
+
+
+def start_repro(root: Path, stage: Stage, inherit: Sequence[int]) -> Child:
+    """Start reproducing one stage alone. DVC waits for its lock: else a parallel run can lose its lock entry."""
+    return Child(["dvc", "--wait-for-lock", "repro", "--single-item", address(stage)], root, {}, inherit)
+
+
+def fetch(root: Path, stages: Sequence[Stage]) -> str:
+    """Fetch the recorded outs of stages into the cache; return DVC's reason where not all could be had, else ""."""
+    done = run(["dvc", "--wait-for-lock", "fetch", "--quiet", *map(address, stages)], root, check=False)
+    return last_line(done.stderr) if done.returncode else ""
+
+
+def checkout(root: Path, stages: Sequence[Stage]) -> None:
+    """Link the recorded outs of stages into the workspace. Raises ToolError with DVC's reason."""
+    done = run(["dvc", "--wait-for-lock", "checkout", "--quiet", "--force", *map(address, stages)], root, check=False)
+    if done.returncode:
+        raise ToolError(f"dvc checkout failed: {last_line(done.stderr)}", "force doctor")

@@ -1,0 +1,67 @@
+"""What git knows of a checkout."""
+
+from pathlib import Path
+
+from pipeline.errors import UsageError
+from pipeline.tools.process import run
+
+
+def read_commit(root: Path) -> tuple[str | None, bool]:
+    """Return the commit that is checked out, None before the first one or outside git, and whether files differ."""
+    commit = run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], root, check=False).stdout.strip()
+    if not commit:
+        return None, True
+    return commit, bool(run(["git", "status", "--porcelain", "--untracked-files=no"], root).stdout)
+
+
+def resolve_range(root: Path, revision: str) -> tuple[str, str | None]:
+    """Return (start, end) of `A..B`, or (REV, None) where the end is the files as they are.
+
+    `A...B` starts at the merge base. Raises UsageError for a revision that there is not, and where B is not what is
+    checked out: what a change affects is read from the files here.
+    """
+    left, dots, right = revision.partition("...") if "..." in revision else revision.partition("..")
+    start = _resolve(root, left or "HEAD")
+    if not dots:
+        return start, None
+    end = _resolve(root, right or "HEAD")
+    if end != _resolve(root, "HEAD"):
+        raise UsageError(f"'{right}' is not checked out", f"git checkout {right}, or leave the end away")
+    if dots == "...":
+        done = run(["git", "merge-base", start, end], root, check=False)
+        if done.returncode:
+            raise UsageError(f"'{left}' and '{right}' have no merge base", "name a revision that both come from")
+        start = done.stdout.strip()
+    return start, end
+
+
+def list_changed(root: Path, start: str, end: str | None) -> set[str]:
+    """Return the paths that differ between two revisions, or between one and the files as they are, new ones too."""
+    args = ["git", "diff", "--name-only", "--no-renames", "-z", start, *([end] if end else [])]
+    changed = set(run(args, root).stdout.split("\0"))
+    if end is None:
+        changed |= set(run(["git", "ls-files", "--others", "--exclude-standard", "-z"], root).stdout.split("\0"))
+    return changed - {""}
+
+
+def read_files(root: Path, revision: str, paths: list[str]) -> dict[str, bytes]:
+    """Return the contents of those files that exist at a revision."""
+    found = {}
+    for path in paths:
+        done = run(["git", "show", f"{revision}:{path}"], root, check=False)
+        if not done.returncode:
+            found[path] = done.stdout.encode()
+    return found
+
+
+def list_files(root: Path, revision: str, folder: str) -> list[str]:
+    """Return the paths of all files below a folder at a revision."""
+    done = run(["git", "ls-tree", "-r", "--name-only", "-z", revision, "--", f"{folder}/"], root)
+    return [path for path in done.stdout.split("\0") if path]
+
+
+def _resolve(root: Path, revision: str) -> str:
+    done = run(["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], root, check=False)
+    if done.returncode:
+        raise UsageError(f"git knows no revision '{revision}'", "git fetch, or name another revision")
+    return done.stdout.strip()

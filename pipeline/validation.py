@@ -1,0 +1,113 @@
+"""Check values against JSON Schemas, and say every fault in the words of the person who wrote the file."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError, validators
+
+from pipeline.documents import locate
+from pipeline.errors import Problem, suggest
+
+SCHEMAS_DIR = Path(__file__).parent / "schemas"
+
+# JSON has one kind of number, Python two: 40.0 epochs would fail later and far away.
+_Validator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
+
+
+@cache
+def load_schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema called `name` of this package."""
+    schema: dict[str, Any] = json.loads((SCHEMAS_DIR / f"{name}.schema.json").read_text())
+    return schema
+
+
+@cache
+def validator(name: str) -> Any:
+    """Return a validator of the schema called `name`."""
+    return build_validator(load_schema(name))
+
+
+def build_validator(schema: Mapping[str, Any]) -> Any:
+    """Return a validator of a schema that was made in memory."""
+    return _Validator(schema)
+
+
+def find_faults(name: str, value: Any) -> list[str]:
+    """Return every fault of `value` against the schema called `name`, without a place in a file."""
+    errors = validator(name).iter_errors(value)
+    return sorted(message for e in errors for message, _ in _describe(e, ".".join(map(str, e.absolute_path))))
+
+
+def find_problems(
+    check: Any, value: Any, path: str, read_text: Callable[[], str | bytes], prefix: Sequence[str] = ()
+) -> list[Problem]:
+    """Return every fault of `value`, the part at `prefix` of the YAML file at `path`, in order."""
+    problems = []
+    for error in check.iter_errors(value):
+        where = [*prefix, *error.absolute_path]
+        for message, key in _describe(error, ".".join(str(part) for part in where)):
+            full = where if key is None else [*where, key]
+            line, column = locate(read_text(), full, key=key is not None)
+            problems.append(Problem(path, line, column, message))
+    return sorted(problems)
+
+
+def _describe(error: ValidationError, name: str) -> Iterator[tuple[str, str | None]]:
+    """Yield (message, the key at fault or None) of each fault that one schema error stands for."""
+    value, wanted = error.instance, error.validator_value
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))  # type: ignore[union-attr]
+        for key in value:
+            if key not in known:
+                place = f" in '{name}'" if name else ""
+                yield f"unknown key '{key}'{place}{suggest(str(key), known) or _list_keys(known)}", key
+    elif error.validator == "required":
+        missing = [key for key in wanted if key not in value]
+        yield f"{_quoted(name)}lacks the key '{missing[0]}'", None
+    elif error.validator == "type":
+        yield f"{_quoted(name)}is {_show(value)}, wanted {_name_type(wanted)}", None
+    elif error.validator == "enum":
+        yield f"{_quoted(name)}is {_show(value)}, wanted one of {', '.join(map(_show, wanted))}", None
+    elif error.validator == "anyOf":
+        types = [_name_type(option["type"]) for option in wanted if "type" in option]
+        yield f"{_quoted(name)}is {_show(value)}, wanted {' or '.join(types)}", None
+    elif error.validator == "pattern":
+        yield f"{_quoted(name)}is {_show(value)}, wanted a text like {wanted}", None
+    else:
+        yield f"{_quoted(name)}{error.message}", None
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}' " if name else "the file "
+
+
+def _list_keys(known: Sequence[str]) -> str:
+    return f"; there are {', '.join(known)}" if known else "; there are none"
+
+
+def _name_type(wanted: str | list[str]) -> str:
+    names = {
+        "integer": "a whole number",
+        "number": "a number",
+        "string": "a text",
+        "boolean": "true or false",
+        "object": "a mapping of keys to values",
+        "array": "a list",
+        "null": "nothing",
+    }
+    return " or ".join(names[name] for name in ([wanted] if isinstance(wanted, str) else wanted))
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "empty"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "…"

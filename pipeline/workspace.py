@@ -1,0 +1,92 @@
+"""Where a stage's files stand while it runs, and how they become its outs: all of them at once, or none.
+
+A stage writes into `outputs/<stage>.partial`. Only when it is done does that folder become `outputs/<stage>`.
+"""
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+OUTCOME = "outcome.json"
+
+
+class Workspace:
+    """The output folders of one stage of one experiment."""
+
+    def __init__(self, folder: Path, stage: str) -> None:
+        self.stage = stage
+        self.final = folder / "outputs" / stage
+        self.partial = folder / "outputs" / f"{stage}.partial"
+        self._previous = folder / "outputs" / f"{stage}.previous"
+
+    @property
+    def log_path(self) -> Path:
+        """The log, as long as the stage runs."""
+        return self.partial / f"{self.stage}.log"
+
+    @property
+    def failed_log_path(self) -> Path:
+        """Where the log of a failed run stays."""
+        return self.final / "failed.log"
+
+    def start(self) -> None:
+        """Make an empty partial folder."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+
+    def publish(self) -> None:
+        """Make the partial folder the final one."""
+        aside = self.final.with_suffix(".old")
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.rename(self.final, aside)
+        os.rename(self.partial, self.final)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Drop what a failed run wrote, but for its log; a disk that is full has room again before the log moves."""
+        for entry in list(self.partial.iterdir()) if self.partial.exists() else []:
+            if entry != self.log_path:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        self.final.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            os.replace(self.log_path, self.failed_log_path)
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+    def set_aside(self) -> None:
+        """Keep the current outs while DVC runs the stage: it deletes them before it starts."""
+        self.bring_back()
+        with suppress(FileNotFoundError):
+            os.rename(self.final, self._previous)
+
+    def bring_back(self) -> None:
+        """Put back what was set aside, wherever nothing newer stands; without a newer result, all of it."""
+        if not self._previous.exists():
+            return
+        self.final.mkdir(parents=True, exist_ok=True)
+        for entry in self._previous.iterdir():
+            if not (self.final / entry.name).exists():
+                os.rename(entry, self.final / entry.name)
+        self.drop_previous()
+
+    def drop_previous(self) -> None:
+        """Forget what was set aside: the stage has a new result."""
+        shutil.rmtree(self._previous, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, all of it or nothing."""
+    temporary = path.with_name(f"{path.name}.partial")
+    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; None where it is missing or no JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
