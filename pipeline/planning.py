@@ -98,6 +98,11 @@ class Planner:
             raise lock_problem(path, error) from None
         return stages
 
+    def recorded_outs(self, stage: Stage) -> dict[str, str]:
+        """Return path → md5 of the outs that dvc.lock records for a stage, whatever its inputs were."""
+        outs: dict[str, str] = self.recorded(stage.experiment).get(stage.name, {}).get("outs", {})
+        return outs
+
     def _plan(self, stage: Stage) -> PlannedStage:
         deps, unknown = self._hash_deps(stage)
         entry = self.recorded(stage.experiment).get(stage.name)

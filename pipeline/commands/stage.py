@@ -238,5 +238,6 @@ def _check_schemas(folder: Path) -> None:
 
 
 def _end_with_input(child: Child) -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):  # not sys.stdin: its lock would be held when the interpreter ends
+        pass
     child.cut_lifeline()

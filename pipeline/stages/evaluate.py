@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from common.dataset import Batch, read_dataset
 from common.saved_model import read_model
 from pipeline.stages.certificate import build_certificate
 from pipeline.stages.task import Task
+
+log = logging.getLogger("force")
 
 
 def run(task: Task) -> dict[str, float]:
@@ -33,6 +36,7 @@ def run(task: Task) -> dict[str, float]:
     strange = {name: value for name, value in values.items() if value - value != 0}
     if strange:
         raise ValueError(f"metrics that are no finite numbers: {strange}")
+    log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
     _write_json(task.target_dir / "metrics.json", values)
     certificate = build_certificate(evaluator, predictions, Batch(*dataset.test.tensors), task.params)
     _write_json(task.target_dir / "certificate.json", certificate)

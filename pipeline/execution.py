@@ -1,0 +1,184 @@
+"""Execute a plan: check out what is cached, run the rest through DVC, check what came back."""
+
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pipeline.dvccache import hash_out
+from pipeline.errors import ForceError, StageError
+from pipeline.ownership import Ownership, Stage
+from pipeline.planning import PlannedStage, State
+from pipeline.progress import Progress
+from pipeline.project import Project
+from pipeline.recovery import Attic, quarantine
+from pipeline.scheduling import run_graph
+from pipeline.tools import dvc
+from pipeline.tools.process import Child
+from pipeline.workspace import OUTCOME, Workspace, read_json
+
+StageId = tuple[str, str]
+
+
+@dataclass
+class Summary:
+    """How the stages of a run ended."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: dict[StageId, StageError] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {state}" for state, count in sorted(self.counts.items()))
+
+
+class Execution:
+    """One run. `lock` is the descriptor of the run lock, which DVC's processes hold too."""
+
+    def __init__(
+        self, project: Project, ownership: Ownership, attic: Attic, progress: Progress, lock: int
+    ) -> None:
+        self._project = project
+        self._ownership = ownership
+        self._attic = attic
+        self._progress = progress
+        self._run_lock = lock
+        self._planning = threading.Lock()  # planner and index belong to one thread at a time
+        self._children: set[Child] = set()
+        self._summary = Summary()
+
+    def run(self, stages: list[Stage], num_workers: int) -> Summary:
+        """Bring the stages up to date, `num_workers` at once, and say how each ended."""
+        self._restore(stages)
+        by_id = {stage.id: stage for stage in stages}
+        dependencies = {
+            stage.id: {(owner, name) for name, owner in stage.upstream.items()} for stage in stages
+        }
+        run_graph(
+            dependencies, lambda job: self._execute(by_id[job]), self._skip, num_workers, self._end_children
+        )
+        return self._summary
+
+    # Checking out what is recorded
+
+    def _restore(self, stages: Iterable[Stage]) -> None:
+        """Check out, all at once, the outs that dvc.lock records for the present inputs; fetch those not in the cache."""
+        planned = [self._plan(stage) for stage in stages]
+        wanted = [p for p in planned if p.state is State.FETCH or (p.state is State.CACHED and _is_recorded(p))]
+        self._quarantine(md5 for p in wanted for md5 in p.outs.values())
+        cache = self._project.cache
+        absent = [p for p in wanted if not all(map(cache.has, _cached_outs(p).values()))]
+        if absent and cache.may_fetch():
+            reason = dvc.fetch(self._project.root, [p.stage for p in absent])
+            self._quarantine(md5 for p in absent for md5 in p.outs.values())
+            if reason:
+                self._progress.note(f"warning: the remote does not have everything: {reason}")
+        ready = [p for p in wanted if all(map(cache.has, _cached_outs(p).values()))]
+        for p in ready:
+            self._keep_edits(p.stage, p.outs)
+        if ready:
+            dvc.checkout(self._project.root, [p.stage for p in ready])
+            self._copy_git_outs(ready)
+
+    def _copy_git_outs(self, restored: list[PlannedStage]) -> None:
+        """Copy the outs that git keeps from the cache where they are missing: DVC's checkout leaves them alone."""
+        for p in restored:
+            for out in p.stage.kind.outs:
+                path = self._project.root / p.stage.folder / out.path
+                if out.in_git and not path.exists():
+                    shutil.copyfile(self._project.cache.object_path(p.outs[out.path]), path)
+
+    def _quarantine(self, hashes: Iterable[str]) -> None:
+        damage = [found for md5 in dict.fromkeys(hashes) for found in self._project.cache.find_damage(md5)]
+        for note in quarantine(dict.fromkeys(damage), self._attic):
+            self._progress.note(note)
+
+    def _keep_edits(self, stage: Stage, recorded: Mapping[str, str]) -> None:
+        """Keep outs that are not what the stage wrote before something newer takes their place."""
+        for out in stage.kind.outs:
+            path = f"{stage.folder}/{out.path}"
+            actual = hash_out(self._project.root, path, self._project.index)
+            if actual is not None and actual != recorded.get(out.path):
+                self._progress.note(f"warning: {path} was edited by hand; it is kept as {self._attic.keep(path)}")
+
+    # Running one stage
+
+    def _execute(self, stage: Stage) -> bool:
+        """Bring one stage up to date; return whether it is. Runs in a worker thread."""
+        try:
+            with self._planning:
+                planned = self._plan(stage)
+                if planned.state is State.UP_TO_DATE:
+                    return self._end(stage, "up to date", "")
+                if planned.outs:
+                    self._quarantine(planned.outs.values())
+                self._keep_edits(stage, self._project.planner(self._ownership).recorded_outs(stage))
+                workspace = Workspace(self._project.root / stage.folder, stage.name)
+                workspace.set_aside()
+            self._progress.start(stage.id)
+            failure = self._reproduce(stage, workspace)
+            with self._planning:
+                failure = failure or self._check(stage)
+            if failure is None:
+                workspace.drop_previous()
+                return self._end(stage, "done", planned.why)
+            workspace.bring_back()
+        except StageError as error:
+            failure = error
+        except ForceError as error:
+            failure = StageError(f"{stage.name} of {stage.experiment}: {error.message}", error.hint)
+        self._summary.failures[stage.id] = failure
+        return self._end(stage, "failed", failure.message)
+
+    def _reproduce(self, stage: Stage, workspace: Workspace) -> StageError | None:
+        """Let DVC run the stage, or take it from its run-cache; return why that failed."""
+        child = dvc.start_repro(self._project.root, stage, [self._run_lock])
+        self._children.add(child)
+        error = ""
+        for line in child.lines():
+            self._progress.say(stage.id, line)
+            if line.startswith(("error: ", "ERROR: ")):
+                error = error or line.removeprefix("error: ").removeprefix("ERROR: ")
+        status = child.wait()
+        self._children.discard(child)
+        if status == 0:
+            return None
+        log = workspace.failed_log_path.relative_to(self._project.root)
+        outcome = read_json(workspace.final / OUTCOME)
+        hint = f"the log is {log}" if outcome and outcome["status"] != "ok" else "dvc repro says more"
+        return StageError(error or f"{stage.name} of {stage.experiment} failed: dvc ended with status {status}", hint)
+
+    def _check(self, stage: Stage) -> StageError | None:
+        """Check that the outs are what DVC recorded: it does not verify what it checks out of its cache."""
+        planned = self._plan(stage)
+        if planned.state is State.UP_TO_DATE:
+            return None
+        return StageError(f"{stage.name} of {stage.experiment} ran, but {planned.why}", "force run again; force doctor")
+
+    def _plan(self, stage: Stage) -> PlannedStage:
+        self._project.index.forget()
+        return self._project.planner(self._ownership).plan(stage)
+
+    def _end(self, stage: Stage, state: str, text: str) -> bool:
+        self._summary.counts[state] += 1
+        self._progress.end(stage.id, state, text)
+        return state != "failed"
+
+    def _skip(self, job: StageId, blocker: StageId) -> None:
+        self._summary.counts["skipped"] += 1
+        self._progress.end(job, "skipped", f"needs {blocker[1]} of {blocker[0]}")
+
+    def _end_children(self) -> None:
+        for child in list(self._children):
+            child.end()
+
+
+def _is_recorded(planned: PlannedStage) -> bool:
+    """Say whether the outs are those of dvc.lock, not of another run in DVC's run-cache."""
+    return all(reason.kind == "output" for reason in planned.reasons)
+
+
+def _cached_outs(planned: PlannedStage) -> dict[str, str]:
+    """Return path → md5 of the outs that DVC's checkout brings."""
+    in_git = {out.path for out in planned.stage.kind.outs if out.in_git}
+    return {path: md5 for path, md5 in planned.outs.items() if path not in in_git}

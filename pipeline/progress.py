@@ -1,0 +1,93 @@
+"""Show what a run does: a row a stage that lives on a terminal, a line a change elsewhere."""
+
+import sys
+import threading
+from dataclasses import dataclass
+from time import monotonic
+
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from pipeline.tables import build_table, make_console
+
+_MAX_ROWS = 30
+
+
+@dataclass
+class _Row:
+    state: str = "waiting"
+    text: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+
+    def seconds(self) -> str:
+        if not self.started:
+            return ""
+        return f"{(self.ended or monotonic()) - self.started:.0f} s"
+
+
+class Progress:
+    """The stages of a run. Methods may be called from any thread."""
+
+    def __init__(self, stages: list[tuple[str, str]]) -> None:
+        self._rows = {stage: _Row() for stage in stages}
+        self._lock = threading.Lock()
+        self._is_live = sys.stdout.isatty()
+        self._live = Live(get_renderable=self._render, console=make_console(), refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "Progress":
+        if self._is_live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_live:
+            self._live.stop()
+            make_console().print(self._render(everything=True))
+
+    def start(self, stage: tuple[str, str]) -> None:
+        """A stage starts."""
+        with self._lock:
+            self._rows[stage].state, self._rows[stage].started = "running", monotonic()
+
+    def say(self, stage: tuple[str, str], line: str) -> None:
+        """A stage printed a line."""
+        if line.strip():
+            with self._lock:
+                self._rows[stage].text = line.strip()
+
+    def end(self, stage: tuple[str, str], state: str, text: str) -> None:
+        """A stage ended as `state`: done, up to date, cached, failed, skipped."""
+        with self._lock:
+            row = self._rows[stage]
+            row.state, row.text, row.ended = state, text, monotonic()
+            if not self._is_live:
+                place = f"{stage[0]}: {stage[1]}"
+                print("  ".join(part for part in (f"{state:<10}", place, row.seconds(), text) if part), flush=True)
+
+    def note(self, line: str) -> None:
+        """Print a line that stays."""
+        with self._lock:
+            if self._is_live:
+                self._live.console.print(line, highlight=False, markup=False)
+            else:
+                print(line, flush=True)
+
+    def _render(self, everything: bool = False) -> Group:
+        with self._lock:
+            rows = list(self._rows.items())
+        hidden = 0
+        if len(rows) > _MAX_ROWS and not everything:
+            shown = [(stage, row) for stage, row in rows if row.state in ("running", "failed")][:_MAX_ROWS]
+            hidden = len(rows) - len(shown)
+            rows = shown
+        cells = [[*stage, row.state, row.seconds(), row.text] for stage, row in rows]
+        table = build_table(["experiment", "stage", "state", "time", ""], cells, ["time"])
+        if not hidden:
+            return Group(table)
+        counts = {state: 0 for state in ("waiting", "done", "up to date", "cached", "skipped")}
+        for row in self._rows.values():
+            counts[row.state] = counts.get(row.state, 0) + 1
+        text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        return Group(table, Text(f"… {text}", style="dim"))
