@@ -3,6 +3,7 @@
 A command's module is imported only when the command is called: `force --help` starts in a blink.
 """
 
+import gc
 import importlib
 import json
 import sys
@@ -59,6 +60,7 @@ def force() -> None:
 
 def main() -> None:
     """Run the command line and end the process."""
+    gc.set_threshold(100_000)  # a command that reads a thousand experiments makes objects, hardly any garbage
     try:
         status = force.main(standalone_mode=False)
     except ForceError as error:

@@ -6,7 +6,7 @@ Nothing here runs code of an experiment. All faults of a file are found at once.
 import keyword
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from pipeline.documents import locate, parse_yaml
 from pipeline.errors import ConfigError, Problem, UsageError, suggest
 from pipeline.index import FileIndex
 from pipeline.modules import ModuleGraph
-from pipeline.validation import build_validator, find_problems, load_schema
+from pipeline.validation import Schema, find_problems, load_schema
 
 COMMON = "common"
 PARAMS_FILE = "params.yaml"
@@ -84,9 +84,9 @@ class Experiments:
         self.index = index
         self.modules = ModuleGraph(str(root), index)
         self._loaded: dict[str, Experiment | ConfigError] = {}
-        self._validators: dict[tuple[tuple[str, str], ...], Any] = {}
+        self._params_schemas: dict[tuple[tuple[str, str], ...], Schema] = {}
         schema = load_schema("experiment")  # its params are checked against the components in use, not the common ones
-        self._validator = build_validator({**schema, "properties": {**schema["properties"], "params": {"type": "object"}}})
+        self._schema = Schema({**schema, "properties": {**schema["properties"], "params": {"type": "object"}}})
 
     def names(self) -> list[str]:
         """Return every experiment's name in alphabetical order, the common build's first.
@@ -157,9 +157,7 @@ class Experiments:
             self._check_imports([path], (COMMON,))
             components[kind.name] = Component(kind.name, path, kind.default, COMMON)
         document = self._read_yaml(PARAMS_FILE)
-        problems = find_problems(
-            self._params_validator(components), document, PARAMS_FILE, lambda: self._read_bytes(PARAMS_FILE)
-        )
+        problems = self._find_problems(self._params_schema(components), document, PARAMS_FILE)
         if problems:
             raise ConfigError(problems)
         settings = {key: Setting(value, PARAMS_FILE, key) for key, value in flatten(document)}
@@ -175,7 +173,7 @@ class Experiments:
             hint = f"printf 'inherits: common\\ndescription: ...\\n' > {path}"
             raise ConfigError([Problem(path, 0, 0, "there is an override beside it, but the file is missing", hint)])
         document = self._read_yaml(path)
-        problems = find_problems(self._validator, document, path, lambda: self._read_bytes(path))
+        problems = self._find_problems(self._schema, document, path)
         if any(problem.message.startswith(("the file", "'inherits'")) for problem in problems):
             raise ConfigError(problems)  # without a parent nothing more can be said
         parent = self._load_parent(name, document, path, (*descendants, name))
@@ -183,8 +181,7 @@ class Experiments:
         problems += found
         overrides = document.get("params")
         if isinstance(overrides, dict) and not found:
-            text = lambda: self._read_bytes(path)  # noqa: E731
-            problems += find_problems(self._params_validator(components), overrides, path, text, ["params"])
+            problems += self._find_problems(self._params_schema(components), overrides, path, ["params"])
         if problems:
             raise ConfigError(problems)
         settings = self._merge(parent, components, dict(flatten(overrides or {})), path)
@@ -289,13 +286,28 @@ class Experiments:
     def _fields(self, components: Mapping[str, Component], section: str) -> Mapping[str, Any]:
         return read_fields(components[SECTIONS[section].name], self.modules)
 
-    def _params_validator(self, components: Mapping[str, Component]) -> Any:
+    def _params_schema(self, components: Mapping[str, Component]) -> Schema:
+        """Return the schema of the params that these components take."""
         key = tuple((component.path, component.class_name) for component in components.values())
-        if key not in self._validators:
+        if key not in self._params_schemas:
             sections = {name: build_section_schema(self._fields(components, name)) for name in SECTIONS}
             schema = {"type": "object", "additionalProperties": False, "properties": sections}
-            self._validators[key] = build_validator(schema)
-        return self._validators[key]
+            self._params_schemas[key] = Schema(schema)
+        return self._params_schemas[key]
+
+    def _find_problems(self, schema: Schema, value: Any, path: str, prefix: Sequence[str] = ()) -> list[Problem]:
+        """Return every fault of the part at `prefix` of a YAML file; one found sound before is not checked again."""
+
+        def check() -> None:
+            problems = find_problems(schema, value, path, lambda: self._read_bytes(path), prefix)
+            if problems:
+                raise ConfigError(problems)
+
+        try:
+            self.index.confirm(path, f"sound:{schema.digest}", check)
+        except ConfigError as error:
+            return error.problems
+        return []
 
     def _read_yaml(self, path: str) -> dict[str, Any]:
         if not self.index.exists(path):

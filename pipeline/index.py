@@ -6,8 +6,8 @@ index may be deleted at any time.
 """
 
 import hashlib
-import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
+import orjson
+
 # A file that changed this recently may change again within the clock tick of its file system: not remembered.
 _RACY_NS = 50_000_000
 
@@ -26,13 +27,15 @@ class FileIndex:
     def __init__(self, root: str | Path, store: Path) -> None:
         self._prefix = f"{root}/"
         self._store = store
+        self._version = _describe_code()
         self._entries: dict[str, list[Any]] = {}
         self._dirty = False
         with suppress(OSError, ValueError, TypeError, KeyError):
-            stored = json.loads(store.read_bytes())
-            if stored["version"] == VERSION:
+            stored = orjson.loads(store.read_bytes())
+            if stored["version"] == self._version:
                 self._entries = stored["entries"]
         self._seen: dict[str, list[Any] | None] = {}
+        self._listed: dict[str, frozenset[str]] = {}
 
     def exists(self, path: str) -> bool:
         """Say whether `path` is a regular file."""
@@ -64,10 +67,20 @@ class FileIndex:
             self._dirty = True
         return facts[kind]
 
+    def confirm(self, path: str, kind: str, check: Callable[[], None]) -> None:
+        """Call `check`, unless it returned before for this kind and this state of the file. What it raises passes on."""
+
+        def derive(_: bytes) -> bool:
+            check()
+            return True
+
+        self.fact(path, kind, derive)
+
     def forget(self, path: str = "") -> None:
         """Look again at `path` and all below it at the next question; "" is everything."""
         for seen in [seen for seen in self._seen if seen == path or seen.startswith(f"{path}/") or not path]:
             del self._seen[seen]
+        self._listed.clear()
 
     def save(self) -> None:
         """Write the index, all of it or nothing; a folder that cannot be written to is no error."""
@@ -77,24 +90,42 @@ class FileIndex:
         entries = {p: e for p, e in self._entries.items() if e[0][0] < settled and e[0][1] < settled}
         with suppress(OSError):
             self._store.parent.mkdir(exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._store.parent, delete=False) as stream:
-                json.dump({"version": VERSION, "entries": entries}, stream, separators=(",", ":"))
+            with tempfile.NamedTemporaryFile(dir=self._store.parent, delete=False) as stream:
+                stream.write(orjson.dumps({"version": self._version, "entries": entries}))
             os.replace(stream.name, self._store)
             self._dirty = False
 
     def _entry(self, path: str) -> list[Any] | None:
         if path in self._seen:
             return self._seen[path]
-        try:
-            stat = os.stat(self._prefix + path)
-        except (FileNotFoundError, NotADirectoryError):
-            entry = None
-        else:
-            signature = [stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino]
-            entry = self._entries.get(path)
-            if stat.st_mode & 0o170000 != 0o100000:
-                entry = None
-            elif entry is None or entry[0] != signature:
-                entry = self._entries[path] = [signature, None, {}]
+        entry = None
+        folder, _, name = path.rpartition("/")
+        if name in self._list(folder):  # most questions are for files that are not there: a listing answers them all
+            with suppress(FileNotFoundError):
+                entry = self._check(path, os.stat(self._prefix + path))
         self._seen[path] = entry
         return entry
+
+    def _check(self, path: str, status: os.stat_result) -> list[Any] | None:
+        """Return the entry of a file with this status, a new one where it changed; None where it is no regular file."""
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        signature = [status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino]
+        entry = self._entries.get(path)
+        if entry is None or entry[0] != signature:
+            entry = self._entries[path] = [signature, None, {}]
+        return entry
+
+    def _list(self, folder: str) -> frozenset[str]:
+        if folder not in self._listed:
+            try:
+                self._listed[folder] = frozenset(os.listdir(self._prefix + folder))
+            except (FileNotFoundError, NotADirectoryError):
+                self._listed[folder] = frozenset()
+        return self._listed[folder]
+
+
+def _describe_code() -> list[Any]:
+    """Return what changes whenever this package does: facts that other code derived are worth nothing."""
+    entries = sorted(os.scandir(Path(__file__).parent), key=lambda entry: entry.name)
+    return [[e.name, e.stat().st_mtime_ns, e.stat().st_size] for e in entries if e.name.endswith(".py")]

@@ -4,7 +4,6 @@ Stage s of experiment E is inherited from its parent when every input is the sam
 effective params it reads, and its upstream stages. Otherwise E owns it.
 """
 
-import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -132,9 +131,12 @@ class Stage:
 
     def relative(self, path: str) -> str:
         """Return a path as this stage's dvc.yaml writes it."""
-        if path.startswith(f"{self.folder}/"):
-            return path[len(self.folder) + 1 :]
-        return posixpath.relpath(path, self.folder)
+        own, siblings = f"{self.folder}/", "experiments/"
+        if path.startswith(own):
+            return path[len(own) :]
+        if own.startswith(siblings) and path.startswith(siblings):
+            return f"../{path[len(siblings) :]}"
+        return "../" * own.count("/") + path
 
 
 class Ownership:

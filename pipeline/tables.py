@@ -27,7 +27,17 @@ def make_console() -> Console:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[str] = ()) -> None:
     """Print a table; the columns named in `numeric` are aligned to the right."""
-    make_console().print(build_table(columns, rows, numeric))
+    if sys.stdout.isatty():
+        make_console().print(build_table(columns, rows, numeric))
+        return
+    cells = [list(columns), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = (
+            cell.rjust(width) if column in numeric else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        )
+        print("  ".join(padded).rstrip())
 
 
 def build_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[str] = ()) -> Table:

@@ -1,8 +1,9 @@
 """Check values against JSON Schemas, and say every fault in the words of the person who wrote the file."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,29 +30,36 @@ def load_schema(name: str) -> dict[str, Any]:
     return schema
 
 
+class Schema:
+    """A JSON Schema, ready to check values."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._schema = schema
+        self.digest = hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def validator(self) -> Any:
+        """The validator, built when first asked for."""
+        return _Validator(self._schema)
+
+
 @cache
-def validator(name: str) -> Any:
-    """Return a validator of the schema called `name`."""
-    return build_validator(load_schema(name))
-
-
-def build_validator(schema: Mapping[str, Any]) -> Any:
-    """Return a validator of a schema that was made in memory."""
-    return _Validator(schema)
+def _named(name: str) -> Schema:
+    return Schema(load_schema(name))
 
 
 def find_faults(name: str, value: Any) -> list[str]:
     """Return every fault of `value` against the schema called `name`, without a place in a file."""
-    errors = validator(name).iter_errors(value)
+    errors = _named(name).validator.iter_errors(value)
     return sorted(message for e in errors for message, _ in _describe(e, ".".join(map(str, e.absolute_path))))
 
 
 def find_problems(
-    check: Any, value: Any, path: str, read_text: Callable[[], str | bytes], prefix: Sequence[str] = ()
+    schema: Schema, value: Any, path: str, read_text: Callable[[], str | bytes], prefix: Sequence[str] = ()
 ) -> list[Problem]:
     """Return every fault of `value`, the part at `prefix` of the YAML file at `path`, in order."""
     problems = []
-    for error in check.iter_errors(value):
+    for error in schema.validator.iter_errors(value):
         where = [*prefix, *error.absolute_path]
         for message, key in _describe(error, ".".join(str(part) for part in where)):
             full = where if key is None else [*where, key]
