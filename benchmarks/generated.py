@@ -85,7 +85,7 @@ class VariantTrainer(Trainer):
 
 
 def generate(folder: Path, num_experiments: int) -> Path:
-    """Make the checkout in a new folder and return it: five files an experiment, a dvc.lock each, every out in place."""
+    """Make the checkout in a new folder and return it: five files an experiment, a dvc.lock each, all outs in place."""
     for name in ("common", ".dvc"):
         ignored = shutil.ignore_patterns("outputs", "__pycache__", "tmp", "cache")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
@@ -171,5 +171,3 @@ def _describe(project: Project, path: str) -> dict[str, object]:
     size = sum(file.stat().st_size for file in files)
     nfiles = {"nfiles": len(files)} if folder.is_dir() else {}
     return {"md5": hash_out(project.root, path, project.index), "size": size, **nfiles}
-
-

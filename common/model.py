@@ -31,9 +31,7 @@ class ConvNet(Model):
             nn.Flatten(),
         )
         num_features = 2 * config.channels * (height // 4) * (width // 4)
-        self.classifier = nn.Sequential(
-            nn.Dropout(config.dropout), nn.Linear(num_features, len(metadata.classes))
-        )
+        self.classifier = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(num_features, len(metadata.classes)))
 
     def block(self, num_in: int, num_out: int) -> list[nn.Module]:
         """Return the layers of one block, which halves height and width."""

@@ -41,7 +41,9 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"pipeline.commands.{name}").command
         return command
 
-    def resolve_command(self, context: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that `args` start with; say which one was meant."""
         if args[0] not in COMMANDS:
             raise click.UsageError(f"no command '{args[0]}'{suggest(args[0], list(COMMANDS))}")

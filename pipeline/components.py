@@ -137,7 +137,7 @@ def _config_fields(path: str, name: str, modules: ModuleGraph) -> Mapping[str, A
         base_path, base_name = modules.resolve(path, dotted)
         if base_path:
             fields |= _config_fields(base_path, base_name, modules)
-    return fields | facts["fields"]
+    return {**fields, **facts["fields"]}
 
 
 def _name(base: tuple[str, str]) -> str:

@@ -35,9 +35,7 @@ class Summary:
 class Execution:
     """One run. `lock` is the descriptor of the run lock, which DVC's processes hold too."""
 
-    def __init__(
-        self, project: Project, ownership: Ownership, attic: Attic, progress: Progress, lock: int
-    ) -> None:
+    def __init__(self, project: Project, ownership: Ownership, attic: Attic, progress: Progress, lock: int) -> None:
         self._project = project
         self._ownership = ownership
         self._attic = attic
@@ -51,18 +49,14 @@ class Execution:
         """Bring the stages up to date, `num_workers` at once, and say how each ended."""
         self._restore(stages)
         by_id = {stage.id: stage for stage in stages}
-        dependencies = {
-            stage.id: {(owner, name) for name, owner in stage.upstream.items()} for stage in stages
-        }
-        run_graph(
-            dependencies, lambda job: self._execute(by_id[job]), self._skip, num_workers, self._end_children
-        )
+        dependencies = {stage.id: {(owner, name) for name, owner in stage.upstream.items()} for stage in stages}
+        run_graph(dependencies, lambda job: self._execute(by_id[job]), self._skip, num_workers, self._end_children)
         return self._summary
 
     # Checking out what is recorded
 
     def _restore(self, stages: Iterable[Stage]) -> None:
-        """Check out, all at once, the outs that dvc.lock records for the present inputs; fetch those not in the cache."""
+        """Check out at once all outs that dvc.lock records for the present inputs; fetch what is not in the cache."""
         planned = [self._plan(stage) for stage in stages]
         wanted = [p for p in planned if p.state is State.FETCH or (p.state is State.CACHED and _is_recorded(p))]
         self._quarantine(md5 for p in wanted for md5 in p.outs.values())

@@ -54,7 +54,7 @@ class FileIndex:
         return md5
 
     def fact(self, path: str, kind: str, derive: Callable[[bytes], Any]) -> Any:
-        """Return what `derive` makes of the bytes of an existing file: a value that JSON can hold, not to be changed.
+        """Return what `derive` makes of the bytes of an existing file: JSON values, not to be changed.
 
         `kind` names the derivation. An exception of `derive` passes through, and is not remembered.
         """
@@ -68,7 +68,7 @@ class FileIndex:
         return facts[kind]
 
     def confirm(self, path: str, kind: str, check: Callable[[], None]) -> None:
-        """Call `check`, unless it returned before for this kind and this state of the file. What it raises passes on."""
+        """Call `check`, unless it returned before for this kind and state of the file. What it raises passes on."""
 
         def derive(_: bytes) -> bool:
             check()

@@ -120,9 +120,7 @@ class Stage:
     @property
     def products(self) -> dict[str, tuple[str, str]]:
         """The upstream outs that it reads: path → (experiment, stage) that makes it."""
-        return {
-            f"{folder_of(owner)}/{STAGES[stage].product}": (owner, stage) for stage, owner in self.upstream.items()
-        }
+        return {f"{folder_of(owner)}/{STAGES[stage].product}": (owner, stage) for stage, owner in self.upstream.items()}
 
     @property
     def dvc_file(self) -> str:

@@ -132,7 +132,9 @@ class Planner:
                 unknown.append(Reason("upstream", f"{owner}:{name}", f"{name}{whose} runs first"))
         return deps, unknown
 
-    def _compare(self, stage: Stage, entry: Mapping[str, Any] | None, deps: Mapping[str, str | None]) -> Iterator[Reason]:
+    def _compare(
+        self, stage: Stage, entry: Mapping[str, Any] | None, deps: Mapping[str, str | None]
+    ) -> Iterator[Reason]:
         if entry is None:
             yield Reason("new", stage.name, "has not run yet")
             return

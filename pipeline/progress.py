@@ -64,7 +64,10 @@ class Progress:
             row.state, row.text, row.ended = state, text, monotonic()
             if not self._is_live:
                 place = f"{stage[0]}: {stage[1]}"
-                print("  ".join(part for part in (f"{state:<10}", place, row.seconds(), text) if part), flush=True)
+                print(
+                    "  ".join(part for part in (f"{state:<10}", place, row.seconds(), text) if part),
+                    flush=True,
+                )
 
     def note(self, line: str) -> None:
         """Print a line that stays."""
@@ -86,7 +89,7 @@ class Progress:
         table = build_table(["experiment", "stage", "state", "time", ""], cells, ["time"])
         if not hidden:
             return Group(table)
-        counts = {state: 0 for state in ("waiting", "done", "up to date", "cached", "skipped")}
+        counts = dict.fromkeys(("waiting", "done", "up to date", "cached", "skipped"), 0)
         for row in self._rows.values():
             counts[row.state] = counts.get(row.state, 0) + 1
         text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)

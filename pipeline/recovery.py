@@ -1,4 +1,4 @@
-"""Before a run: mend what a killed run left behind. Nothing of the user's is deleted: it is kept below `.force/kept`."""
+"""Before a run: mend what a killed run left. Nothing of the user's is deleted: it is kept below `.force/kept`."""
 
 import fcntl
 import json
@@ -42,7 +42,7 @@ def bring_back_outs(root: Path, stages: Iterable[Stage]) -> None:
 
 
 def set_broken_locks_aside(planner: Planner, experiments: Iterable[str], attic: Attic) -> list[str]:
-    """Keep away dvc.lock files that cannot be read, as a process killed while writing leaves them; return what to say."""
+    """Keep away dvc.lock files that cannot be read, as a process killed while writing leaves; return what to say."""
     notes = []
     for name in experiments:
         try:
@@ -54,7 +54,7 @@ def set_broken_locks_aside(planner: Planner, experiments: Iterable[str], attic: 
 
 
 def drop_broken_rwlock(root: Path) -> None:
-    """Delete DVC's own lock table where it is no JSON: a process was killed while writing it, and DVC would not go on."""
+    """Delete DVC's own lock table where it is no JSON: a process was killed while writing it, and DVC refuses it."""
     path = root / ".dvc" / "tmp" / "rwlock"
     if not path.exists():
         return

@@ -27,7 +27,7 @@ def parse_source(text: bytes, path: str) -> dict[str, Any]:
         raise ConfigError([problem]) from None
     except ValueError as error:
         raise ConfigError([Problem(path, 0, 0, f"not Python source: {error}")]) from None
-    top_level = [node for node in _flatten(tree.body)]
+    top_level = _flatten(tree.body)
     return {
         "imports": [found for node in ast.walk(tree) for found in _read_import(node)],
         "bindings": _read_bindings(top_level),

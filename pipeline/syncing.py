@@ -30,7 +30,7 @@ def find_drift(root: Path, texts: Mapping[str, str]) -> list[str]:
 
 
 def find_orphans(root: Path, names: list[str]) -> list[str]:
-    """Return generated dvc.yaml files in folders that are no experiment any more: each would break every dvc command."""
+    """Return generated dvc.yaml files in folders that are no experiment any more: each can break every dvc command."""
     paths = sorted((root / "experiments").glob("*/dvc.yaml"))
     return [
         path.relative_to(root).as_posix()

@@ -1,4 +1,4 @@
-"""Print tables for people: aligned, coloured on a terminal, as wide as their content where the output is no terminal."""
+"""Print tables for people: in colour on a terminal, as wide as their content elsewhere."""
 
 import sys
 from collections.abc import Iterable, Sequence

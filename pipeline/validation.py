@@ -15,7 +15,7 @@ from pipeline.errors import Problem, suggest
 SCHEMAS_DIR = Path(__file__).parent / "schemas"
 
 # JSON has one kind of number, Python two: 40.0 epochs would fail later and far away.
-_Validator = validators.extend(
+_Validator = validators.extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
@@ -70,7 +70,8 @@ def find_problems(
 
 def _describe(error: ValidationError, name: str) -> Iterator[tuple[str, str | None]]:
     """Yield (message, the key at fault or None) of each fault that one schema error stands for."""
-    value, wanted = error.instance, error.validator_value
+    value: Any = error.instance
+    wanted: Any = error.validator_value
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))  # type: ignore[union-attr]
         for key in value:

@@ -53,4 +53,10 @@ def _format(row: dict[str, Any]) -> list[str]:
     if not row["is_sound"]:
         return [row["name"], "?", "", "", "has faults"]
     changes = [*row["overrides"], *(f"{key}={value}" for key, value in row["params"].items())]
-    return [row["name"], row["inherits"] or "", ", ".join(changes), ", ".join(row["owns"]), row["description"]]
+    return [
+        row["name"],
+        row["inherits"] or "",
+        ", ".join(changes),
+        ", ".join(row["owns"]),
+        row["description"],
+    ]

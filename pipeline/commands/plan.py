@@ -71,9 +71,12 @@ def _find_changes(project: Project, names: tuple[str, ...], revision: str) -> li
 
 def _print_changes(changes: list[Change], as_json: bool) -> None:
     if as_json:
-        print_json([
-            {"experiment": c.experiment, "stage": c.stage, "owner": c.owner, "reasons": list(c.reasons)} for c in changes
-        ])
+        print_json(
+            [
+                {"experiment": c.experiment, "stage": c.stage, "owner": c.owner, "reasons": list(c.reasons)}
+                for c in changes
+            ]
+        )
     elif not changes:
         click.echo("nothing to do: no stage is affected")
     else:

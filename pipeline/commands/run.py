@@ -66,7 +66,11 @@ def _collect_stages(experiments: dict[str, Experiment], ownership: Ownership) ->
 
 
 def _prepare(
-    project: Project, experiments: dict[str, Experiment], ownership: Ownership, stages: list[Stage], attic: Attic
+    project: Project,
+    experiments: dict[str, Experiment],
+    ownership: Ownership,
+    stages: list[Stage],
+    attic: Attic,
 ) -> None:
     """Mend what a killed run left, and write the dvc.yaml files that are out of date."""
     owners = {stage.experiment: project.experiments.get(stage.experiment) for stage in stages}

@@ -26,9 +26,7 @@ def run(task: Task) -> dict[str, float]:
     runtime = task.config("engine", "runtime")
     config = task.config("evaluator", "evaluate")
     evaluator = task.component("evaluator")(config, runtime)
-    loader = task.component("loader")(
-        dataset.test, task.config("loader", "loader"), training=False, seed=runtime.seed
-    )
+    loader = task.component("loader")(dataset.test, task.config("loader", "loader"), training=False, seed=runtime.seed)
     model = read_model(task.component("model"), dataset.metadata, Path(task.inputs["train"]))
     predictions = evaluator.evaluate(model, loader)
     metrics = evaluator.metrics()
@@ -44,7 +42,9 @@ def run(task: Task) -> dict[str, float]:
         {name: tensor.contiguous() for name, tensor in predictions._asdict().items()},
         task.target_dir / "predictions.safetensors",
     )
-    _write_confusion(task.target_dir / "confusion.csv", predictions.logits, predictions.targets, dataset.metadata.classes)
+    _write_confusion(
+        task.target_dir / "confusion.csv", predictions.logits, predictions.targets, dataset.metadata.classes
+    )
     return {"num_samples": len(predictions.ids)}
 
 
