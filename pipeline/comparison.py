@@ -10,20 +10,26 @@ from rich.text import Text
 
 from pipeline.experiments import Experiment
 from pipeline.ownership import Ownership
+from pipeline.planning import Planner
 from pipeline.results import Row, compare, read_result
 from pipeline.tables import make_console
 
 
 def compare_experiments(
-    root: Path, experiments: Mapping[str, Experiment], ownership: Ownership, baseline: str = ""
+    root: Path, experiments: Mapping[str, Experiment], ownership: Ownership, planner: Planner, baseline: str = ""
 ) -> list[Row]:
-    """Return the rows of these experiments, each beside `baseline`, or beside its parent where none is named."""
-    wanted = dict.fromkeys([*experiments, *([baseline] if baseline else [])])
+    """Return the rows of these experiments, each beside `baseline`, or its parent where none is named.
+
+    Baselines that were not asked for follow at the end.
+    """
     parents = {name: e.parent.name for name, e in experiments.items() if e.parent}
     baselines = dict.fromkeys(experiments, baseline) if baseline else parents
-    names = dict.fromkeys([*wanted, *baselines.values()])
-    results = [read_result(root, name, ownership.effective(name, "evaluate")) for name in names]
-    return [row for row in compare(results, baselines) if row.experiment in wanted]
+    results = []
+    for name in dict.fromkeys([*experiments, *baselines.values()]):
+        evaluate = ownership.effective(name, "evaluate")
+        staleness = "; ".join(reason.text for reason in planner.find_staleness(evaluate))
+        results.append(read_result(root, name, evaluate, staleness))
+    return compare(results, baselines)
 
 
 def describe_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -37,6 +43,7 @@ def describe_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "better": dict(row.better),
             "not_comparable": dict(row.differences),
             "fault": row.fault or None,
+            "out_of_date": row.staleness or None,
         }
         for row in rows
     ]
@@ -56,6 +63,8 @@ def print_comparison(rows: Sequence[Row]) -> None:
     for row in rows:
         if row.fault:
             click.echo(f"{row.experiment}: {row.fault}")
+        elif row.staleness:
+            click.echo(f"{row.experiment} is out of date: {row.staleness}")
         reasons = dict.fromkeys(reason for found in row.differences.values() for reason in found)
         if reasons:
             click.echo(f"{row.experiment} does not compare with {row.baseline}: {'; '.join(reasons)}")
@@ -64,10 +73,10 @@ def print_comparison(rows: Sequence[Row]) -> None:
 def _format(row: Row, metric: str) -> Text:
     if metric not in row.metrics:
         return Text("")
-    text = Text(f"{row.metrics[metric]:.4f}")
+    text = Text(f"{row.metrics[metric]:.4f}", style="dim" if row.staleness else "")
     if metric in row.deltas:
         style = {True: "green", False: "red", None: "dim"}[row.better[metric]]
         text.append(f" {row.deltas[metric]:+.4f}", style=style)
-    elif row.baseline:
-        text.append("      n/c" if metric in row.differences else "      new", style="dim")
+    elif metric in row.differences:
+        text.append("     n/c", style="dim")
     return text

@@ -5,9 +5,10 @@ ForceError
 ├── ConfigError   3  faults in files, all of one file in one message
 ├── PlanError     4  the files are fine, but what they say cannot be planned or is out of date
 ├── ToolError     5  an outside program (dvc, git) failed, or what it keeps is damaged
-└── StageError    6  a stage ran and failed
+├── StageError    6  a stage ran and failed
+└── InterruptedRunError 130  Ctrl-C or SIGTERM
 
-0 is success, "nothing to do" included; 1 is a bug in `pipeline`; 130 an interrupt.
+0 is success, "nothing to do" included; 1 is a bug in `pipeline`.
 """
 
 from collections.abc import Sequence
@@ -81,6 +82,15 @@ class StageError(ForceError):
     """A stage ran and failed."""
 
     exit_code = 6
+
+
+class InterruptedRunError(ForceError):
+    """Ctrl-C or SIGTERM."""
+
+    exit_code = 130
+
+    def __init__(self, hint: str = "") -> None:
+        super().__init__("interrupted", hint)
 
 
 def suggest(name: str, candidates: Sequence[str]) -> str:

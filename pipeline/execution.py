@@ -43,6 +43,7 @@ class Execution:
         self._run_lock = lock
         self._planning = threading.Lock()  # planner and index belong to one thread at a time
         self._children: set[Child] = set()
+        self._is_stopping = False
         self._summary = Summary()
 
     def run(self, stages: list[Stage], num_workers: int) -> Summary:
@@ -121,6 +122,8 @@ class Execution:
             failure = error
         except ForceError as error:
             failure = StageError(f"{stage.name} of {stage.experiment}: {error.message}", error.hint)
+        if self._is_stopping:
+            return self._end(stage, "interrupted", "")
         self._summary.failures[stage.id] = failure
         return self._end(stage, "failed", failure.message)
 
@@ -156,13 +159,14 @@ class Execution:
     def _end(self, stage: Stage, state: str, text: str) -> bool:
         self._summary.counts[state] += 1
         self._progress.end(stage.id, state, text)
-        return state != "failed"
+        return state not in ("failed", "interrupted")
 
     def _skip(self, job: StageId, blocker: StageId) -> None:
         self._summary.counts["skipped"] += 1
         self._progress.end(job, "skipped", f"needs {blocker[1]} of {blocker[0]}")
 
     def _end_children(self) -> None:
+        self._is_stopping = True
         for child in list(self._children):
             child.end()
 

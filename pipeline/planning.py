@@ -71,6 +71,7 @@ class Planner:
         self._ownership = ownership
         self._cache = cache
         self._planned: dict[tuple[str, str], PlannedStage] = {}
+        self._stale: dict[tuple[str, str], list[Reason]] = {}
 
     def plan_experiments(self, names: Iterable[str]) -> list[PlannedUse]:
         """Return a cell for each stage of each experiment, upstream first."""
@@ -102,6 +103,27 @@ class Planner:
         """Return path → md5 of the outs that dvc.lock records for a stage, whatever its inputs were."""
         outs: dict[str, str] = self.recorded(stage.experiment).get(stage.name, {}).get("outs", {})
         return outs
+
+    def find_staleness(self, stage: Stage) -> list[Reason]:
+        """Return why what a stage left is not the result of the present files; nothing where it is.
+
+        Unlike `plan`, it takes upstream outs as recorded, here or not: metrics in git are current in a fresh clone too.
+        """
+        if stage.id not in self._stale:
+            deps = {stage.relative(path): self._index.md5(path) for path in stage.files}
+            reasons: list[Reason] = []
+            for path, (owner, name) in stage.products.items():
+                upstream = self._ownership.stage(owner, name)
+                deps[stage.relative(path)] = self.recorded_outs(upstream).get(upstream.kind.product)
+                reasons += self.find_staleness(upstream)
+            entry = self.recorded(stage.experiment).get(stage.name)
+            reasons += self._compare(stage, entry, deps)
+            for out in stage.kind.outs:
+                md5 = self._index.md5(f"{stage.folder}/{out.path}") if out.in_git else None
+                if md5 and entry and md5 != entry["outs"].get(out.path):
+                    reasons.append(Reason("output", out.path, f"{out.path} is not what the stage wrote"))
+            self._stale[stage.id] = list(dict.fromkeys(reasons))
+        return self._stale[stage.id]
 
     def _plan(self, stage: Stage) -> PlannedStage:
         deps, unknown = self._hash_deps(stage)

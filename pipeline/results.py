@@ -19,6 +19,7 @@ class Result:
     metrics: Mapping[str, float]
     certificate: Mapping[str, Any]
     fault: str = ""  # why there is no result, where there is none
+    staleness: str = ""  # why it is not the result of the present files, where it is not
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ class Row:
     better: Mapping[str, bool | None]  # by metric that compares; None for no difference
     differences: Mapping[str, list[str]]  # metric → why it does not compare
     fault: str = ""
+    staleness: str = ""
 
 
-def read_result(root: Path, experiment: str, evaluate: Stage) -> Result:
+def read_result(root: Path, experiment: str, evaluate: Stage, staleness: str) -> Result:
     """Read the result of an experiment from the folder of whoever owns its evaluation."""
     folder = root / evaluate.folder / "outputs" / "evaluate"
     documents = {}
@@ -47,7 +49,7 @@ def read_result(root: Path, experiment: str, evaluate: Stage) -> Result:
         faults = find_faults(name, documents[name])
         if faults:
             return Result(experiment, {}, {}, f"no result: {path.relative_to(root)} {faults[0]}")
-    return Result(experiment, documents["metrics"], documents["certificate"])
+    return Result(experiment, documents["metrics"], documents["certificate"], staleness=staleness)
 
 
 def compare(results: Iterable[Result], baselines: Mapping[str, str]) -> list[Row]:
@@ -57,8 +59,11 @@ def compare(results: Iterable[Result], baselines: Mapping[str, str]) -> list[Row
 
 
 def _compare(result: Result, baseline: Result | None) -> Row:
-    if baseline is None or baseline is result or result.fault or baseline.fault:
-        return Row(result.experiment, "", result.metrics, {}, {}, {}, result.fault)
+    if baseline is None or baseline is result:
+        return Row(result.experiment, "", result.metrics, {}, {}, {}, result.fault, result.staleness)
+    if any((result.fault, baseline.fault, result.staleness, baseline.staleness)):
+        # The change that made one of them stale would be counted as the experiment's own.
+        return Row(result.experiment, baseline.experiment, result.metrics, {}, {}, {}, result.fault, result.staleness)
     deltas, better, differences = {}, {}, {}
     for metric, value in result.metrics.items():
         if metric not in baseline.metrics:

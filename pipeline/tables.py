@@ -16,6 +16,7 @@ STYLES = {
     "running": "yellow",
     "done": "green",
     "failed": "red",
+    "interrupted": "red",
     "skipped": "dim",
 }
 

@@ -18,7 +18,7 @@ def command(names: tuple[str, ...], baseline: str, as_json: bool) -> None:
     project = find_project(Path.cwd())
     experiments = project.select(names)
     ownership = project.ownership({**experiments, **(project.select((baseline,)) if baseline else {})})
-    rows = compare_experiments(project.root, experiments, ownership, baseline)
+    rows = compare_experiments(project.root, experiments, ownership, project.planner(ownership), baseline)
     project.index.save()
     if as_json:
         print_json(describe_rows(rows))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.comparison import compare_experiments, print_comparison
-from pipeline.errors import StageError
+from pipeline.errors import InterruptedRunError, StageError
 from pipeline.execution import Execution, Summary
 from pipeline.experiments import Experiment
 from pipeline.ownership import STAGES, Ownership, Stage
@@ -41,10 +41,14 @@ def command(names: tuple[str, ...], jobs: int, wait: bool) -> None:
         else:
             with Progress([stage.id for stage in stages]) as progress:
                 execution = Execution(project, ownership, attic, progress, lock)
-                summary = execution.run(stages, jobs)
+                try:
+                    summary = execution.run(stages, jobs)
+                except KeyboardInterrupt:
+                    raise InterruptedRunError("run it again: what is done stays done") from None
         project.index.save()
     click.echo()
-    print_comparison(compare_experiments(project.root, experiments, ownership))
+    project.index.forget()
+    print_comparison(compare_experiments(project.root, experiments, ownership, project.planner(ownership)))
     click.echo(f"\n{summary}" if summary.counts else "")
     if summary.failures:
         raise _describe_failures(summary)

@@ -48,10 +48,12 @@ def _end_with_input() -> None:
 
 
 def _describe(error: Exception, root: str) -> dict[str, Any]:
-    """Return type and message of an error, and the innermost place in the repository's own code."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(f"{root}/")]
-    ours = [frame for frame in frames if "/pipeline/" not in frame.filename[len(root) :]] or frames
-    place = f"{os.path.relpath(ours[-1].filename, root)}:{ours[-1].lineno}" if ours else ""
+    """Return type and message of an error, and its innermost place in an experiment's code, else in common's."""
+    place = ""
+    for package in ("common", "experiments"):
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(f"{root}/{package}/")]
+        if frames:
+            place = f"{os.path.relpath(frames[-1].filename, root)}:{frames[-1].lineno}"
     return {"type": type(error).__name__, "message": str(error), "place": place}
 
 
