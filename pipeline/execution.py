@@ -1,6 +1,5 @@
 """Execute a plan: check out what is cached, run the rest through DVC, check what came back."""
 
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -73,15 +72,6 @@ class Execution:
             self._keep_edits(p.stage, p.outs)
         if ready:
             dvc.checkout(self._project.root, [p.stage for p in ready])
-            self._copy_git_outs(ready)
-
-    def _copy_git_outs(self, restored: list[PlannedStage]) -> None:
-        """Copy the outs that git keeps from the cache where they are missing: DVC's checkout leaves them alone."""
-        for p in restored:
-            for out in p.stage.kind.outs:
-                path = self._project.root / p.stage.folder / out.path
-                if out.in_git and not path.exists():
-                    shutil.copyfile(self._project.cache.object_path(p.outs[out.path]), path)
 
     def _quarantine(self, hashes: Iterable[str]) -> None:
         damage = [found for md5 in dict.fromkeys(hashes) for found in self._project.cache.find_damage(md5)]

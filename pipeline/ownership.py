@@ -20,7 +20,9 @@ class Out:
 
     path: str
     section: Literal["outs", "metrics", "plots"] = "outs"
-    in_git: bool = False  # small, and compared in reviews: kept by git instead of the DVC cache
+    # Small, and compared in reviews: kept by git instead of the DVC cache. DVC has no run-cache for a stage with such
+    # outs (metrics aside), so that an evaluation that was done before is done again; a training is not.
+    in_git: bool = False
     options: tuple[tuple[str, str], ...] = ()
 
 

@@ -176,7 +176,7 @@ class Planner:
     def _plan_recorded(self, stage: Stage, entry: Mapping[str, Any]) -> PlannedStage:
         """Plan a stage whose inputs are the recorded ones: only its outs may be missing or edited."""
         outs: dict[str, str] = entry["outs"]
-        reasons, lost, absent = [], False, False
+        reasons, is_lost, is_absent = [], False, False
         for out in stage.kind.outs:
             recorded = outs.get(out.path)
             actual = hash_out(self._root, f"{stage.folder}/{out.path}", self._index)
@@ -184,16 +184,16 @@ class Planner:
                 continue
             word = "is missing" if actual is None else "is not what the stage wrote"
             reasons.append(Reason("output", out.path, f"{out.path} {word}"))
-            if recorded is None or not self._cache.has(recorded):
-                absent = True
-                lost = lost or recorded is None or out.in_git
+            is_lost = is_lost or recorded is None or out.in_git  # DVC keeps no copy of what git keeps
+            is_absent = is_absent or recorded is None or not self._cache.has(recorded)
         if not reasons:
             return PlannedStage(stage, State.UP_TO_DATE, (), outs)
-        if not absent:
+        if not is_lost and not is_absent:
             return PlannedStage(stage, State.CACHED, tuple(reasons), outs)
-        if not lost and self._cache.may_fetch():
+        if not is_lost and self._cache.may_fetch():
             return PlannedStage(stage, State.FETCH, tuple(reasons), outs)
-        reasons.append(Reason("cache", stage.name, "not in the cache"))
+        if is_absent and not is_lost:
+            reasons.append(Reason("cache", stage.name, "not in the cache"))
         return PlannedStage(stage, State.RUN, tuple(reasons), {})
 
 

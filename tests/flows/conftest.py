@@ -1,0 +1,52 @@
+"""A checkout that `force run` really built once, copied for each test that needs it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.checkouts import Checkout, make_checkout
+from tests.flows.commands import force
+
+JUDGE = """\
+from common.evaluator import Config, Evaluator, Metric, Predictions
+
+
+def num_samples(predictions: Predictions, config: Config) -> float:
+    return float(len(predictions.ids))
+
+
+class Judge(Evaluator):
+    def metrics(self) -> dict[str, Metric]:
+        return {**super().metrics(), "num_samples": Metric(num_samples, "max", "samples")}
+"""
+
+
+def make_small_checkout(root: Path) -> Checkout:
+    """Make a checkout with two short experiments: `wide` owns its training, `judge` only its evaluation."""
+    checkout = make_checkout(root)
+    params = root / "params.yaml"
+    params.write_text(params.read_text().replace("epochs: 20", "epochs: 2"))
+    checkout.experiment("wide", "params:\n  model: {channels: 40}\n")
+    checkout.experiment("judge", "description: one metric more\n", evaluator=JUDGE)
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a checkout in which everything was run and committed."""
+    root = tmp_path_factory.mktemp("built") / "checkout"
+    root.mkdir()
+    checkout = make_small_checkout(root)
+    done = force(checkout, "run", "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    checkout.commit()
+    return root
+
+
+@pytest.fixture
+def built(built_once: Path, tmp_path: Path) -> Checkout:
+    """A copy of the built checkout."""
+    root = tmp_path / "checkout"
+    shutil.copytree(built_once, root)
+    return Checkout(root)
