@@ -57,9 +57,10 @@ class Execution:
 
     def _restore(self, stages: Iterable[Stage]) -> None:
         """Check out at once all outs that dvc.lock records for the present inputs; fetch what is not in the cache."""
-        planned = [self._plan(stage) for stage in stages]
-        wanted = [p for p in planned if p.state is State.FETCH or (p.state is State.CACHED and _is_recorded(p))]
-        self._quarantine(md5 for p in wanted for md5 in p.outs.values())
+        planner = self._project.planner(self._ownership)
+        incomplete = [stage for stage in stages if _is_only_incomplete(planner.plan(stage))]
+        self._quarantine(md5 for stage in incomplete for md5 in planner.recorded_outs(stage).values())
+        wanted = [p for p in map(self._plan, incomplete) if p.state in (State.CACHED, State.FETCH)]
         cache = self._project.cache
         absent = [p for p in wanted if not all(map(cache.has, _cached_outs(p).values()))]
         if absent and cache.may_fetch():
@@ -161,9 +162,9 @@ class Execution:
             child.end()
 
 
-def _is_recorded(planned: PlannedStage) -> bool:
-    """Say whether the outs are those of dvc.lock, not of another run in DVC's run-cache."""
-    return all(reason.kind == "output" for reason in planned.reasons)
+def _is_only_incomplete(planned: PlannedStage) -> bool:
+    """Say whether dvc.lock records the present inputs, and only outs are missing, edited or not in the cache."""
+    return bool(planned.reasons) and all(reason.kind in ("output", "cache") for reason in planned.reasons)
 
 
 def _cached_outs(planned: PlannedStage) -> dict[str, str]:

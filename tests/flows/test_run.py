@@ -84,7 +84,7 @@ def test_dvc_shows_metrics_their_difference_and_the_graph(built: Checkout) -> No
     path = built.root / "common/outputs/evaluate/metrics.json"
     metrics = json.loads(path.read_text())
     path.write_text(json.dumps({**metrics, "accuracy": metrics["accuracy"] - 0.25}))
-    diff = json.loads(dvc(built, "metrics", "diff", "--json").stdout)["diff"]
+    diff = json.loads(dvc(built, "metrics", "diff", "--json").stdout)
     assert diff["common/outputs/evaluate/metrics.json"]["accuracy"]["diff"] == pytest.approx(-0.25)
     edges = dvc(built, "dag", "--dot").stdout
     assert '"prepare" -> "experiments/wide/dvc.yaml:train";' in edges
