@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
@@ -15,7 +16,7 @@ help:
 
 #: make run     set up and run every experiment, then compare them
 run: $(VENV)/ready
-	force run
+	force run --jobs $(JOBS)
 
 #: make test    lint, types and every test, the slow flows too
 test: lint

@@ -86,8 +86,8 @@ class _Finder:
             return [f"{stage.dvc_file} could not be read before"]
         if earlier is None:
             return ["is new"]
-        now = {stage.relative(path) for path in [*stage.files, *stage.products]}
-        deps = set(earlier.get("deps", []))
+        now = {*stage.files, *stage.products}
+        deps = {stage.absolute(path) for path in earlier.get("deps", [])}
         return [f"{path} is a new dependency" for path in sorted(now - deps)] + [
             f"{path} is no dependency any more" for path in sorted(deps - now)
         ]

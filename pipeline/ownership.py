@@ -4,6 +4,7 @@ Stage s of experiment E is inherited from its parent when every input is the sam
 effective params it reads, and its upstream stages. Otherwise E owns it.
 """
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -137,6 +138,10 @@ class Stage:
         if own.startswith(siblings) and path.startswith(siblings):
             return f"../{path[len(siblings) :]}"
         return "../" * own.count("/") + path
+
+    def absolute(self, path: str) -> str:
+        """Return a path of this stage's dvc.yaml relative to the root: the inverse of `relative`."""
+        return posixpath.normpath(f"{self.folder}/{path}")
 
 
 class Ownership:

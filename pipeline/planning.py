@@ -170,7 +170,7 @@ class Planner:
                     continue
                 if path in entry["deps"]:
                     continue
-            yield from _compare_file(path, entry["deps"], deps)
+            yield from _compare_file(stage.absolute(path), entry["deps"].get(path), deps.get(path, ""))
         yield from _compare_params(stage, entry["params"])
 
     def _plan_recorded(self, stage: Stage, entry: Mapping[str, Any]) -> PlannedStage:
@@ -197,14 +197,15 @@ class Planner:
         return PlannedStage(stage, State.RUN, tuple(reasons), {})
 
 
-def _compare_file(path: str, recorded: Mapping[str, str], deps: Mapping[str, str | None]) -> Iterator[Reason]:
-    if path not in recorded:
+def _compare_file(path: str, recorded: str | None, actual: str | None) -> Iterator[Reason]:
+    """Compare a dep's hashes: `recorded` is None for a new dep; `actual` for a missing file, "" for no dep any more."""
+    if recorded is None:
         yield Reason("file", path, f"{path} is a new dependency")
-    elif path not in deps:
+    elif actual == "":
         yield Reason("file", path, f"{path} is no dependency any more")
-    elif deps[path] is None:
+    elif actual is None:
         yield Reason("file", path, f"{path} is missing")
-    elif deps[path] != recorded[path]:
+    elif actual != recorded:
         yield Reason("file", path, f"{path} changed")
 
 
@@ -214,8 +215,8 @@ def _compare_params(stage: Stage, recorded: Mapping[str, Any]) -> Iterator[Reaso
     for file, key in sorted({*now, *before}):
         name = key.removeprefix("params.")
         if (file, key) not in before:
-            yield Reason("param", name, f"{name} is set to {now[file, key]} in {file}")
+            yield Reason("param", name, f"{name} is set to {now[file, key]} in {stage.absolute(file)}")
         elif (file, key) not in now:
-            yield Reason("param", name, f"{name} is no longer read from {file}")
+            yield Reason("param", name, f"{name} is no longer read from {stage.absolute(file)}")
         elif now[file, key] != before[file, key]:
             yield Reason("param", name, f"{name}: {before[file, key]} → {now[file, key]}")
