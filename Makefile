@@ -1,7 +1,8 @@
 # make run: set up, run the common build and every example, compare.   make test: set up, check everything.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= python3
+# The interpreter outside any environment: the one that is made here has no pip of its own.
+PYTHON := $(shell python3 -c 'import sys; print(sys._base_executable)')
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin

@@ -122,9 +122,13 @@ class Execution:
         """Let DVC run the stage, or take it from its run-cache; return why that failed."""
         child = dvc.start_repro(self._project.root, stage, [self._run_lock])
         self._children.add(child)
-        error = ""
+        error, is_ours = "", False  # between DVC's own words before and after
         for line in child.lines():
-            self._progress.say(stage.id, line)
+            is_ours = not line.startswith(("Generating lock file", "Updating lock file")) and (
+                is_ours or line == f"> {stage.kind.cmd}"
+            )
+            if is_ours and not line.startswith("> "):
+                self._progress.say(stage.id, line)
             if line.startswith(("error: ", "ERROR: ")):
                 error = error or line.removeprefix("error: ").removeprefix("ERROR: ")
         status = child.wait()
