@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that `args` start with; say which one was meant."""
         if args[0] not in COMMANDS:
-            raise click.UsageError(f"no command '{args[0]}'{suggest(args[0], list(COMMANDS))}")
+            raise click.UsageError(f"no command '{args[0]}'{suggest(args[0], list(COMMANDS))}", context)
         return super().resolve_command(context, args)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -68,11 +68,13 @@ def main() -> None:
     except ForceError as error:
         click.echo(error.render(), err=True)
         status = error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        status = error.exit_code
     except click.ClickException as error:
+        called = sys.argv[1] if sys.argv[1] in COMMANDS else ""
         click.echo(f"error: {_lower(error.format_message())}", err=True)
-        context = getattr(error, "ctx", None)
-        if context:
-            click.echo(f"hint: {context.command_path} --help", err=True)
+        click.echo(f"hint: {' '.join(filter(None, ['force', called, '--help']))}", err=True)
         status = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("error: interrupted", err=True)

@@ -44,24 +44,29 @@ class Component:
     declared_by: str  # the experiment that says so
     setting: str = ""  # the key in that experiment's experiment.yaml, where no override file says it
 
+    def is_same(self, other: "Component") -> bool:
+        """Say whether two experiments mean the same class, whoever says so."""
+        return (self.path, self.class_name) == (other.path, other.class_name)
+
     @property
     def module(self) -> str:
         """The module to import the class from."""
         return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def find_override(kind: ComponentKind, experiment: str, folder: str, modules: ModuleGraph) -> Component | None:
-    """Return the component that the file or folder named after its kind overrides, or None without one.
-
-    Raises ConfigError where it does not define exactly one subclass of the component's base class.
-    """
+def find_override_files(kind: ComponentKind, folder: str, modules: ModuleGraph) -> list[str]:
+    """Return the file, or the folder's `__init__.py`, or both, that stand in `folder` under a component's name."""
     package = f"{folder}/{kind.name}"
-    paths = [path for path in (f"{package}.py", f"{package}/__init__.py") if modules.find_file(path)]
-    if not paths:
-        return None
+    return [path for path in (f"{package}.py", f"{package}/__init__.py") if modules.find_file(path)]
+
+
+def find_override(kind: ComponentKind, folder: str, modules: ModuleGraph) -> str | None:
+    """Return the file that overrides a component, or None without one. Raises ConfigError where there are two."""
+    paths = find_override_files(kind, folder, modules)
     if len(paths) == 2:
-        raise ConfigError([Problem(paths[0], 0, 0, f"'{package}/' overrides the {kind.name} too; keep one of them")])
-    return Component(kind.name, *_find_subclass(kind, paths[0], modules), declared_by=experiment)
+        package = paths[1].removesuffix("__init__.py")
+        raise ConfigError([Problem(paths[0], 0, 0, f"'{package}' overrides the {kind.name} too; keep one of them")])
+    return paths[0] if paths else None
 
 
 def find_declared(kind: ComponentKind, experiment: str, reference: str, modules: ModuleGraph) -> Component:
@@ -91,7 +96,11 @@ def build_section_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
-def _find_subclass(kind: ComponentKind, path: str, modules: ModuleGraph) -> tuple[str, str]:
+def find_subclass(kind: ComponentKind, path: str, modules: ModuleGraph) -> tuple[str, str]:
+    """Return path and name of the one subclass of the component's base class that an override defines.
+
+    Raises ConfigError, naming the classes, where there are none or several.
+    """
     inside = path.removesuffix("__init__.py")
     facts = modules.facts(path)
     defined = [(path, name) for name in facts["classes"]]

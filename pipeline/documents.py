@@ -5,7 +5,7 @@ YAML 1.1's traps are closed: scalars follow the core schema of YAML 1.2, as DVC 
 """
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import yaml
@@ -35,29 +35,60 @@ class CoreLoader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    text = loader.construct_scalar(node)
-    return int(text, 0) if text.lower().startswith(("0x", "0o")) else int(text)
+def _construct_scalar(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
+    """Build a bool, number or null; raise MarkedYAMLError where a tag says one and the text does not."""
+    kind, text = node.tag.rpartition(":")[2], loader.construct_scalar(node)
+    try:
+        return _BUILD[kind](text)
+    except ValueError:
+        problem = f"'{text}' is not what the tag !!{kind} says"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
-def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
-    return float(re.sub(r"\.(?=inf|nan)", "", loader.construct_scalar(node).lower()))
+def _build_bool(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
 
 
-_SCALARS = {
+def _build_int(text: str) -> int:
+    digits = text.replace("_", "")
+    return int(digits, 0) if digits.lstrip("+-").lower().startswith(("0x", "0o", "0b")) else int(digits)
+
+
+def _build_float(text: str) -> float:
+    return float(re.sub(r"\.(?=inf|nan)", "", text.lower()).replace("_", ""))
+
+
+_BUILD: dict[str, Callable[[str], Any]] = {
+    "bool": _build_bool,
+    "null": lambda _: None,
+    "int": _build_int,
+    "float": _build_float,
+}
+# The patterns of ruamel.yaml for YAML 1.2, with which DVC reads the same files.
+_PATTERNS = {
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "int": (r"[-+]?0b[01_]+|[-+]?0o?[0-7_]+|[-+]?[0-9_]+|[-+]?0x[0-9a-fA-F_]+", "-+0123456789"),
     "float": (
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        r"[-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
+        r"|[-+]?\.[0-9_]+([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
         "-+.0123456789",
     ),
     "merge": (r"<<", "<"),
+    "value": (r"=", "="),  # which DVC refuses
 }
-for _name, (_pattern, _first) in _SCALARS.items():
+for _name, (_pattern, _first) in _PATTERNS.items():
     CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"(?:{_pattern})$"), list(_first))
-CoreLoader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-CoreLoader.add_constructor("tag:yaml.org,2002:float", _construct_float)
+# Only what JSON has: dates, sets and bytes would fail later and far away.
+CoreLoader.yaml_constructors = {
+    tag: constructor
+    for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in ("str", "seq", "map")
+}
+for _name in _BUILD:
+    CoreLoader.add_constructor(f"tag:yaml.org,2002:{_name}", _construct_scalar)
 
 
 def parse_yaml(text: str | bytes, path: str) -> Any:
@@ -66,11 +97,17 @@ def parse_yaml(text: str | bytes, path: str) -> Any:
     Raises ConfigError, with the place in the file called `path`, where the text is not valid.
     """
     try:
+        if "\t" in (text if isinstance(text, str) else text.decode(errors="replace")):
+            for _ in yaml.scan(text, yaml.SafeLoader):  # as strict with tabs as DVC; libyaml is not
+                pass
         return yaml.load(text, CoreLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise ConfigError([Problem(path, line, column, f"{error.problem or error}")]) from None
+        problem = error.problem or str(error)
+        if problem.startswith("but "):
+            problem = f"{error.context}, {problem}"
+        raise ConfigError([Problem(path, line, column, problem)]) from None
     except yaml.reader.ReaderError as error:
         raise ConfigError([Problem(path, 0, 0, f"not text that YAML may hold: {error.reason}")]) from None
 
@@ -91,7 +128,7 @@ def locate(text: str | bytes, path: Path, *, key: bool = False) -> tuple[int, in
                 break
             key_node, node = pairs[0]
             mark = (key_node if key else node).start_mark
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
             mark = node.start_mark
         else:

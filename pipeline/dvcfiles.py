@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import yaml
-
-from pipeline.documents import CoreLoader
+from pipeline.documents import parse_yaml
 from pipeline.errors import ConfigError, Problem
 from pipeline.experiments import COMMON
 from pipeline.ownership import Out, Stage
@@ -34,22 +33,18 @@ def render_dvc_file(stages: Sequence[Stage]) -> str:
     return HEADER + "\n".join(lines) + "\n"
 
 
-def parse_lock(text: bytes) -> dict[str, Any]:
+def parse_lock(text: bytes, path: str) -> dict[str, Any]:
     """Return the stages of a dvc.lock: name → {cmd, deps: path → md5, params: file → key → value, outs: path → md5}.
 
-    Raises ValueError where it is none.
+    Raises ConfigError where it is none.
     """
-    try:
-        document = yaml.load(text, CoreLoader)
-        return {name: _read_entry(entry) for name, entry in document["stages"].items()}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"no dvc.lock that can be read: {type(error).__name__}") from None
-
-
-def lock_problem(path: str, error: ValueError) -> ConfigError:
-    """Return the error for a dvc.lock that `parse_lock` refuses."""
     hint = f"git checkout -- {path} brings back the committed one"
-    return ConfigError([Problem(path, 0, 0, str(error), hint)])
+    try:
+        return {name: _read_entry(entry) for name, entry in parse_yaml(text, path)["stages"].items()}
+    except ConfigError as error:
+        raise ConfigError([replace(problem, hint=hint) for problem in error.problems]) from None
+    except (KeyError, TypeError, AttributeError):
+        raise ConfigError([Problem(path, 0, 0, "records no stages as DVC writes them", hint)]) from None
 
 
 def _read_entry(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Nothing here runs code of an experiment. All faults of a file are found at once.
 import keyword
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from pipeline.components import (
     build_section_schema,
     find_declared,
     find_override,
+    find_override_files,
+    find_subclass,
     read_fields,
 )
 from pipeline.documents import locate, parse_yaml
@@ -99,11 +102,11 @@ class Experiments:
             folders = sorted(entry.name for entry in os.scandir(self.root / "experiments") if entry.is_dir())
         except FileNotFoundError:
             folders = []
-        return [COMMON, *(name for name in folders if self._is_experiment(name))]
+        return [COMMON, *(name for name in folders if name != COMMON and self._is_experiment(name))]
 
     def get(self, name: str) -> Experiment:
         """Return one experiment. Raises UsageError where there is none, ConfigError for faults in its files."""
-        if name != COMMON and not self._is_experiment(name):
+        if name != COMMON and ("/" in name or not self._is_experiment(name)):
             names = self.names()
             raise UsageError(f"no experiment '{name}'{suggest(name, names)}", "force ls lists them")
         return self._load(name, ())
@@ -111,7 +114,7 @@ class Experiments:
     def load_all(self) -> tuple[dict[str, Experiment], list[Problem]]:
         """Return the experiments whose files are sound, by name, and the faults of all others."""
         sound: dict[str, Experiment] = {}
-        problems: list[Problem] = []
+        problems = [_describe_bad_name(COMMON)] if self._is_experiment(COMMON) else []
         for name in self.names():
             try:
                 sound[name] = self._load(name, ())
@@ -136,7 +139,7 @@ class Experiments:
     def _is_experiment(self, name: str) -> bool:
         folder = f"experiments/{name}"
         return self.index.exists(f"{folder}/experiment.yaml") or any(
-            self.index.exists(f"{folder}/{kind}.py") for kind in KINDS
+            find_override_files(kind, folder, self.modules) for kind in KINDS.values()
         )
 
     def _load(self, name: str, descendants: tuple[str, ...]) -> Experiment:
@@ -166,9 +169,8 @@ class Experiments:
     def _load_experiment(self, name: str, descendants: tuple[str, ...]) -> Experiment:
         folder = f"experiments/{name}"
         path = f"{folder}/experiment.yaml"
-        if not NAME_PATTERN.fullmatch(name) or keyword.iskeyword(name) or name == COMMON:
-            hint = f"git mv {folder} experiments/{suggest_name(name)}"
-            raise ConfigError([Problem(folder, 0, 0, f"'{name}' is no Python identifier or is taken", hint)])
+        if not is_name(name):
+            raise ConfigError([_describe_bad_name(name)])
         if not self.index.exists(path):
             hint = f"printf 'inherits: common\\ndescription: ...\\n' > {path}"
             raise ConfigError([Problem(path, 0, 0, "there is an override beside it, but the file is missing", hint)])
@@ -184,7 +186,8 @@ class Experiments:
             problems += self._find_problems(self._params_schema(components), overrides, path, ["params"])
         if problems:
             raise ConfigError(problems)
-        settings = self._merge(parent, components, dict(flatten(overrides or {})), path)
+        leaves = {key: value for key, value in flatten(overrides or {}) if "." in key}  # an empty section is no leaf
+        settings = self._merge(parent, components, leaves, path)
         description, owner = document.get("description", ""), document.get("owner", "")
         return Experiment(name, folder, parent, description, owner, components, settings, frozenset(own_files))
 
@@ -211,49 +214,49 @@ class Experiments:
         path = f"{folder}/experiment.yaml"
         for kind in KINDS.values():
             try:
-                component = find_override(kind, name, folder, self.modules)
+                file = find_override(kind, folder, self.modules)
                 reference = references.get(kind.name)
-                if component and reference:
+                if file and reference:
                     where = locate(self._read_bytes(path), ["components", kind.name])
-                    raise ConfigError([Problem(path, *where, f"'{component.path}' overrides the {kind.name} already")])
-                if isinstance(reference, str) and ":" in reference:
-                    component = self._find_declared(name, path, kind.name, reference)
-                if component:
-                    own_files |= self._check_imports([component.path], (name, *parent.lineage))
-                    self._check_copy(component, parent.components[kind.name])
-                    components[kind.name] = component
+                    raise ConfigError([Problem(path, *where, f"'{file}' overrides the {kind.name} already")])
+                if file:
+                    self._check_copy(file, parent.components[kind.name].path)
+                    own_files |= self._check_imports([file], (name, *parent.lineage))
+                    components[kind.name] = Component(kind.name, *find_subclass(kind, file, self.modules), name)
+                elif isinstance(reference, str) and ":" in reference:
+                    components[kind.name] = self._find_declared(name, path, kind.name, reference, parent.lineage)
             except ConfigError as error:
                 problems += error.problems
         return components, own_files, problems
 
-    def _find_declared(self, name: str, path: str, kind: str, reference: str) -> Component:
+    def _find_declared(self, name: str, path: str, kind: str, reference: str, lineage: tuple[str, ...]) -> Component:
+        where = locate(self._read_bytes(path), ["components", kind])
         try:
-            return find_declared(KINDS[kind], name, reference, self.modules)
+            component = find_declared(KINDS[kind], name, reference, self.modules)
         except LookupError as error:
-            where = locate(self._read_bytes(path), ["components", kind])
             raise ConfigError([Problem(path, *where, str(error.args[0]))]) from None
+        if not _may_import(component.path, (name, *lineage)):
+            raise ConfigError([_describe_stray(path, *where, component.path)])
+        self._check_imports([component.path], (name, *lineage))
+        return component
 
     def _check_imports(self, paths: list[str], lineage: tuple[str, ...]) -> set[str]:
         """Return the experiments' files that these reach; raise ConfigError for imports that would fail or stray."""
         reached = {file for path in paths for file in self.modules.closure(path)}
-        allowed = tuple(f"experiments/{name}/" for name in lineage)
         problems = []
-        for file in sorted(reached):
-            problems += self.modules.problems.get(file, [])
-            if file.startswith("experiments/") and not file.startswith(allowed):
-                other = file.split("/")[1]
-                hint = f"inherit from {other}, or move the code that both need to common/"
-                problems.append(Problem(paths[0], 1, 1, f"imports '{file}' of experiment '{other}', no ancestor", hint))
+        for file in sorted(file for file in reached if _may_import(file, lineage)):
+            problems += self.modules.problems[file]
+            for target, line, column in self.modules.links(file):
+                if not _may_import(target, lineage):
+                    problems.append(_describe_stray(file, line, column, target))
         if problems:
             raise ConfigError(problems)
         return {file for file in reached if file.startswith("experiments/")}
 
-    def _check_copy(self, component: Component, inherited: Component) -> None:
-        if component.setting or component.path == inherited.path:
-            return
-        if self.index.md5(component.path) == self.index.md5(inherited.path):
-            message = f"is a copy of '{inherited.path}' and changes nothing"
-            raise ConfigError([Problem(component.path, 0, 0, message, "change it, or delete it to inherit")])
+    def _check_copy(self, path: str, inherited: str) -> None:
+        if self.index.md5(path) == self.index.md5(inherited):
+            message = f"is a copy of '{inherited}' and changes nothing"
+            raise ConfigError([Problem(path, 0, 0, message, "change it, or delete it to inherit")])
 
     def _merge(
         self, parent: Experiment, components: Mapping[str, Component], overrides: dict[str, Any], path: str
@@ -263,7 +266,7 @@ class Experiments:
         replaced = {
             kind.section: self._fields(components, kind.section)
             for kind in KINDS.values()
-            if components[kind.name] != parent.components[kind.name]
+            if not components[kind.name].is_same(parent.components[kind.name])
         }
         for key, setting in parent.settings.items():
             section, _, rest = key.partition(".")
@@ -277,7 +280,7 @@ class Experiments:
             Problem(path, 0, 0, f"'{section}.{name}' has no value and no default")
             for section, fields in replaced.items()
             for name, field in fields.items()
-            if field["required"] and not any(k.startswith(f"{section}.{name}") for k in settings)
+            if field["required"] and not _is_set(f"{section}.{name}", settings)
         ]
         if problems:
             raise ConfigError(problems)
@@ -355,9 +358,35 @@ def suggest_name(name: str) -> str:
     'wide_net_2'
     """
     candidate = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "experiment"
-    return f"x_{candidate}" if candidate[0].isdigit() or keyword.iskeyword(candidate) else candidate
+    return candidate if is_name(candidate) else f"x_{candidate}"
+
+
+def is_name(name: str) -> bool:
+    """Say whether an experiment may have this name."""
+    return bool(NAME_PATTERN.fullmatch(name)) and not keyword.iskeyword(name) and name != COMMON
+
+
+def _describe_bad_name(name: str) -> Problem:
+    folder = f"experiments/{name}"
+    hint = f"git mv {shlex.quote(folder)} experiments/{suggest_name(name)}"
+    return Problem(folder, 0, 0, f"'{name}' is no Python identifier or is taken", hint)
+
+
+def _is_set(field_key: str, settings: Mapping[str, Setting]) -> bool:
+    return any(key == field_key or key.startswith(f"{field_key}.") for key in settings)
 
 
 def _covers(key: str, overrides: Mapping[str, Any]) -> bool:
     """Say whether an override replaces `key` by a leaf above or by a branch below it."""
     return any(key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in overrides)
+
+
+def _may_import(path: str, lineage: tuple[str, ...]) -> bool:
+    """Say whether an experiment with this lineage may use a file: one of common, of its own, or of an ancestor."""
+    return not path.startswith("experiments/") or path.split("/")[1] in lineage
+
+
+def _describe_stray(path: str, line: int, column: int, target: str) -> Problem:
+    other = target.split("/")[1]
+    hint = f"inherit from {other}, or move the code that both need to common/"
+    return Problem(path, line, column, f"imports '{target}' of experiment '{other}', no ancestor", hint)

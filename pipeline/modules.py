@@ -23,7 +23,7 @@ class ModuleGraph:
     def __init__(self, root: str, index: FileIndex) -> None:
         self._root = root
         self._index = index
-        self._targets: dict[str, tuple[str, ...]] = {}
+        self._links: dict[str, list[tuple[str, int, int]]] = {}
         self._closures: dict[str, frozenset[str]] = {}
         self.problems: dict[str, list[Problem]] = {}  # by the file at fault, of every file followed so far
 
@@ -51,11 +51,29 @@ class ModuleGraph:
         if path not in self._closures:
             seen, waiting = {path}, [path]
             while waiting:
-                new = set(self._follow(waiting.pop())) - seen
+                new = {target for target, _, _ in self.links(waiting.pop())} - seen
                 seen |= new
                 waiting += new
             self._closures[path] = frozenset(seen)
         return self._closures[path]
+
+    def links(self, path: str) -> list[tuple[str, int, int]]:
+        """Return (first-party file, line, column) for all that the imports of one file run."""
+        if path not in self._links:
+            links: list[tuple[str, int, int]] = []
+            problems: list[Problem] = []
+            try:
+                for module, name, level, line, column in self.facts(path)["imports"]:
+                    try:
+                        targets = self._find_targets(_absolute(path, module, level), name)
+                        links += [(target, line, column) for target in targets]
+                    except ImportError as error:
+                        problems.append(Problem(path, line, column, str(error)))
+            except ConfigError as error:
+                problems += error.problems
+            self._links[path] = links
+            self.problems[path] = problems
+        return self._links[path]
 
     def resolve(self, path: str, dotted: str) -> tuple[str, str]:
         """Return (path, name) of the first-party definition that `dotted` means in the file at `path`.
@@ -90,22 +108,6 @@ class ModuleGraph:
                     waiting.append(found)
         return False
 
-    def _follow(self, path: str) -> tuple[str, ...]:
-        if path not in self._targets:
-            targets: list[str] = []
-            problems: list[Problem] = []
-            try:
-                for module, name, level, line, column in self.facts(path)["imports"]:
-                    try:
-                        targets += self._find_targets(_absolute(path, module, level), name)
-                    except ImportError as error:
-                        problems.append(Problem(path, line, column, str(error)))
-            except ConfigError as error:
-                problems += error.problems
-            self._targets[path] = tuple(targets)
-            self.problems[path] = problems
-        return self._targets[path]
-
     def _find_targets(self, module: str, name: str | None) -> list[str]:
         """Return the first-party files that an import runs; raise ImportError, with the message, if it would fail."""
         top = module.partition(".")[0]
@@ -131,7 +133,7 @@ class ModuleGraph:
             raise ImportError(f"no module '{missing}'{self._suggest_module(missing)}")
         names = self._read_names(target)
         if name and name != "*" and names is not None and name not in names:
-            raise ImportError(f"'{module}' has no '{name}'{suggest(name, names)}")
+            raise ImportError(f"'{module}' has no '{name}'{suggest(name, [*names, *self._list(module)])}")
         return [*targets, target]
 
     def _read_names(self, path: str) -> list[str] | None:
@@ -146,11 +148,15 @@ class ModuleGraph:
 
     def _suggest_module(self, module: str) -> str:
         package, _, name = module.rpartition(".")
-        if not self._is_folder(package):
-            return ""
-        entries = os.listdir(f"{self._root}/{package.replace('.', '/')}")
-        match = suggest(name, [entry.removesuffix(".py") for entry in entries])
+        match = suggest(name, self._list(package))
         return match.replace("mean '", f"mean '{package}.") if match else ""
+
+    def _list(self, package: str) -> list[str]:
+        """Return the names of what stands in a package's folder, none where it is no folder."""
+        if not self._is_folder(package):
+            return []
+        entries = os.listdir(f"{self._root}/{package.replace('.', '/')}")
+        return [entry.removesuffix(".py") for entry in entries]
 
 
 def _absolute(path: str, module: str, level: int) -> str:

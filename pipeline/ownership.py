@@ -186,7 +186,7 @@ class Ownership:
         return self.stage(self.owner(experiment, name), name)
 
     def _differs(self, child: Experiment, parent: Experiment, kind: StageKind) -> bool:
-        if any(child.components[name] != parent.components[name] for name in kind.components):
+        if any(not child.components[name].is_same(parent.components[name]) for name in kind.components):
             return True
         if any(self.owner(child.name, stage) != self.owner(parent.name, stage) for stage in kind.upstream):
             return True
@@ -219,6 +219,11 @@ class Ownership:
         same = [
             f"{key} is {setting.value} in '{experiment.parent.name}' already"
             for key, setting in experiment.own_settings.items()
+        ]
+        same += [
+            f"{c.kind} is {c.module}:{c.class_name} in '{experiment.parent.name}' already"
+            for c in experiment.components.values()
+            if c.setting and c.declared_by == experiment.name
         ]
         message = f"changes nothing of '{experiment.parent.name}'" + (f": {', '.join(same)}" if same else "")
         overrides = ", ".join(f"{name}.py" for name in KINDS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dvccache import DvcCache, hash_out, run_key
-from pipeline.dvcfiles import lock_problem, parse_lock
+from pipeline.dvcfiles import parse_lock
 from pipeline.index import FileIndex
 from pipeline.ownership import STAGES, Ownership, Stage, lock_file_of
 
@@ -93,10 +93,7 @@ class Planner:
         path = lock_file_of(experiment)
         if not self._index.exists(path):
             return {}
-        try:
-            stages: dict[str, Any] = self._index.fact(path, "lock", parse_lock)
-        except ValueError as error:
-            raise lock_problem(path, error) from None
+        stages: dict[str, Any] = self._index.fact(path, "lock", lambda text: parse_lock(text, path))
         return stages
 
     def recorded_outs(self, stage: Stage) -> dict[str, str]:

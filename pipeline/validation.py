@@ -89,7 +89,9 @@ def _describe(error: ValidationError, name: str) -> Iterator[tuple[str, str | No
         types = [_name_type(option["type"]) for option in wanted if "type" in option]
         yield f"{_quoted(name)}is {_show(value)}, wanted {' or '.join(types)}", None
     elif error.validator == "pattern":
-        yield f"{_quoted(name)}is {_show(value)}, wanted a text like {wanted}", None
+        schema: Any = error.schema
+        example = schema.get("examples", [wanted])[0]
+        yield f"{_quoted(name)}is {_show(value)}, wanted a text like {example}", None
     else:
         yield f"{_quoted(name)}{error.message}", None
 

@@ -1,8 +1,9 @@
 """`force new`: make an experiment that runs at once, and says where to change what."""
 
 import ast
-import keyword
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import click
 from pipeline.components import KINDS, Component
 from pipeline.documents import parse_yaml
 from pipeline.errors import ConfigError, UsageError, suggest
-from pipeline.experiments import COMMON, NAME_PATTERN, Experiment, nest, suggest_name
+from pipeline.experiments import COMMON, Experiment, is_name, nest, suggest_name
 from pipeline.ownership import folder_of
 from pipeline.project import Project, find_project
 from pipeline.syncing import find_drift, render_generated, write_files
 
+_KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_MAX_NAME = 100
 # What a new override changes until its author does: the smallest thing that can be told from its parent.
 _METHODS = {
     "data": (
@@ -64,6 +67,7 @@ def command(name: str, inherits: str, overrides: str, settings: tuple[str, ...],
     parent = project.experiments.get(inherits)
     kinds = _split_overrides(overrides)
     params = dict(_parse_setting(text) for text in settings)
+    _check_settings(params)
     if not kinds and not params:
         raise UsageError("an experiment has to change something", "--override model, or --set train.epochs=30")
     folder = project.root / folder_of(name)
@@ -73,9 +77,10 @@ def command(name: str, inherits: str, overrides: str, settings: tuple[str, ...],
         project.refresh()
         selected = {name: project.experiments.get(name)}
         texts = render_generated(project.experiments, selected, project.ownership(selected))
-    except ConfigError:
+    except ConfigError as error:
         shutil.rmtree(folder)  # a mistake in what was asked for leaves nothing behind
-        raise
+        asked = [replace(p, path="what was asked for", line=0, column=0) for p in error.problems]
+        raise ConfigError(asked) from None
     write_files(project.root, texts, find_drift(project.root, texts))
     project.index.save()
     click.echo("\n".join(f"wrote {folder_of(name)}/{file}" for file in [*files, "dvc.yaml"]))
@@ -83,7 +88,9 @@ def command(name: str, inherits: str, overrides: str, settings: tuple[str, ...],
 
 
 def _check_name(project: Project, name: str) -> None:
-    if not NAME_PATTERN.fullmatch(name) or keyword.iskeyword(name) or name == COMMON:
+    if len(name) > _MAX_NAME:
+        raise UsageError(f"'{name}' is longer than {_MAX_NAME} characters", "choose a shorter name")
+    if not is_name(name):
         raise UsageError(f"'{name}' is no Python identifier or is taken", f"force new {suggest_name(name)}")
     if (project.root / folder_of(name)).exists():
         raise UsageError(f"'{folder_of(name)}' exists already", "choose another name, or change it there")
@@ -99,9 +106,15 @@ def _split_overrides(text: str) -> list[str]:
 
 def _parse_setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
-    if not equals or "." not in key:
+    if not equals or not _KEY.fullmatch(key):
         raise UsageError(f"'{text}' is not section.key=value", "--set train.epochs=30")
-    return key, parse_yaml(value, "--set")
+    return key, parse_yaml(value, f"--set {key}")
+
+
+def _check_settings(params: dict[str, Any]) -> None:
+    for key in params:
+        if any(other.startswith(f"{key}.") for other in params):
+            raise UsageError(f"'{key}' is set, and so is a key in it", "set one or the other")
 
 
 def _write(
@@ -161,4 +174,6 @@ def _quote(value: Any) -> str:
         return f"'{escaped}'"
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return re.sub(r"\b(inf|nan)\b", r".\1", str(value))

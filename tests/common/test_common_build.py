@@ -1,0 +1,34 @@
+"""The common build, as it is committed, learns the digits."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from common.config import build_config
+from common.data import Digits
+from common.engine import Engine
+from common.evaluator import Evaluator, accuracy
+from common.loader import Loader
+from common.model import ConvNet
+from common.trainer import Trainer
+
+PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+
+
+@pytest.mark.slow
+def test_common_build_reads_at_least_97_of_100_digits() -> None:
+    runtime = build_config(Engine, PARAMS["runtime"])
+    trainer = Trainer(build_config(Trainer, PARAMS["train"]), runtime)
+    evaluator_config = build_config(Evaluator, PARAMS["evaluate"])
+    dataset = Digits(build_config(Digits, PARAMS["data"])).prepare()
+    train, valid, test = (
+        Loader(dataset.split(name), build_config(Loader, PARAMS["loader"]), training=name == "train", seed=runtime.seed)
+        for name in ("train", "valid", "test")
+    )
+    model = ConvNet(build_config(ConvNet, PARAMS["model"]), dataset.metadata)
+    history: list[dict[str, Any]] = []
+    trainer.fit(model, train, valid, history.append)
+    predictions = Evaluator(evaluator_config, runtime).evaluate(model, test)
+    assert accuracy(predictions, evaluator_config) >= 0.97

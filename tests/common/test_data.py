@@ -1,0 +1,89 @@
+"""How samples are split and described."""
+
+import statistics
+
+import pytest
+import torch
+
+from common.data import Config, DataModule, Digits, Samples, assign_splits
+from common.dataset import SPLITS
+from tests.datasets import Dots, make_dataset
+
+CONFIG = Config(valid_fraction=0.1, test_fraction=0.2)
+
+
+class MoreDots(Dots):
+    """The same dots and as many new ones."""
+
+    num_samples = 2 * Dots.num_samples
+
+
+class BrightDots(Dots):
+    """Dots, twice as bright."""
+
+    def transform(self, samples: Samples) -> Samples:
+        """Return the samples with their inputs doubled."""
+        return samples._replace(inputs=2 * samples.inputs)
+
+
+def test_split_of_a_sample_is_the_same_whatever_else_is_split() -> None:
+    ids = list(range(500))
+    together = assign_splits(ids, CONFIG)
+    assert [assign_splits([sample_id], CONFIG)[0] for sample_id in ids] == together
+    assert assign_splits(reversed(ids), CONFIG) == together[::-1]
+
+
+def test_no_sample_moves_when_samples_are_added() -> None:
+    before, after = Dots(CONFIG).prepare(), MoreDots(CONFIG).prepare()
+    for name in SPLITS:
+        assert set(before.split(name).tensors[2].tolist()) < set(after.split(name).tensors[2].tolist())
+
+
+def test_split_changes_when_the_split_seed_does() -> None:
+    assert assign_splits(range(500), CONFIG) != assign_splits(range(500), Config(split_seed=1))
+
+
+def test_splits_have_about_the_fractions_asked_for() -> None:
+    splits = assign_splits(range(10_000), CONFIG)
+    assert splits.count("test") / 10_000 == pytest.approx(0.2, abs=0.02)
+    assert splits.count("valid") / 10_000 == pytest.approx(0.1, abs=0.02)
+
+
+def test_valid_is_empty_when_its_fraction_is_zero() -> None:
+    assert set(assign_splits(range(500), Config(valid_fraction=0.0))) == {"train", "test"}
+
+
+def test_every_sample_is_in_exactly_one_split_with_its_target() -> None:
+    dataset, samples = make_dataset(), Dots(CONFIG).read()
+    splits = [dataset.split(name).tensors for name in SPLITS]
+    ids = torch.cat([tensors[2] for tensors in splits])
+    assert sorted(ids.tolist()) == samples.ids.tolist()
+    assert torch.equal(torch.cat([tensors[1] for tensors in splits]), samples.targets[ids])
+    assert torch.equal(torch.cat([tensors[0] for tensors in splits]), samples.inputs[ids])
+
+
+def test_transform_changes_every_split() -> None:
+    plain, bright = make_dataset(), BrightDots(CONFIG).prepare()
+    for name in SPLITS:
+        assert torch.equal(2 * plain.split(name).tensors[0], bright.split(name).tensors[0])
+
+
+def test_metadata_describes_the_train_inputs() -> None:
+    dataset = make_dataset()
+    values = dataset.train.tensors[0].double().flatten().tolist()
+    assert dataset.metadata.statistics["mean"] == pytest.approx(statistics.fmean(values))
+    assert dataset.metadata.statistics["std"] == pytest.approx(statistics.stdev(values))
+    assert dataset.metadata.num_samples == {name: len(dataset.split(name)) for name in SPLITS}
+
+
+def test_digits_are_images_of_ink_between_0_and_1() -> None:
+    samples = Digits(CONFIG).read()
+    assert (samples.inputs.shape, samples.inputs.dtype) == ((1797, 1, 8, 8), torch.float32)
+    assert (samples.inputs.min().item(), samples.inputs.max().item()) == (0.0, 1.0)
+    assert set(samples.targets.tolist()) == set(range(len(samples.classes)))
+    assert len(set(samples.ids.tolist())) == 1797
+
+
+def test_source_must_be_given_when_a_data_module_is_written() -> None:
+    with pytest.raises(NotImplementedError):
+        DataModule(CONFIG).prepare()

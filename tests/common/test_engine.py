@@ -1,0 +1,72 @@
+"""Devices, seeds and the loop over batches."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from common.engine import Config, Engine, choose_device, seed_everything
+from tests.datasets import make_dataset, make_loader
+
+RUNTIME = Config(device="cpu")
+
+
+class Corner(nn.Module):
+    """Returns four pixels of the image as logits, and notes whether it was called as if training."""
+
+    was_training = False
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return logits of shape (batch, 4)."""
+        self.was_training |= self.training
+        return inputs[:, 0, :2, :2].flatten(1)
+
+
+def _draw(seed: int) -> list[float]:
+    seed_everything(Config(seed=seed))
+    return [random.random(), float(np.random.rand()), torch.rand(1).item()]
+
+
+def test_device_is_the_one_named() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("cuda") == torch.device("cuda")
+
+
+def test_device_is_one_that_computes_when_auto() -> None:
+    device = choose_device("auto")
+    assert torch.ones(2, device=device).sum().item() == 2
+    assert (device.type == "cuda") == torch.cuda.is_available()
+
+
+def test_every_generator_repeats_when_seeded_alike() -> None:
+    assert _draw(5) == _draw(5)
+    assert all(ours != theirs for ours, theirs in zip(_draw(5), _draw(6), strict=True))
+
+
+@pytest.mark.parametrize(("num_threads", "deterministic"), [(1, True), (3, False)])
+def test_torch_is_set_up_as_the_params_say(num_threads: int, deterministic: bool) -> None:
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    try:
+        Engine(Config(device="cpu", num_threads=num_threads, deterministic=deterministic))
+        assert torch.get_num_threads() == num_threads
+        assert torch.are_deterministic_algorithms_enabled() is deterministic
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1], warn_only=True)
+
+
+def test_predictions_keep_targets_and_ids_with_their_logits() -> None:
+    split = make_dataset().train
+    logits, targets, ids = Engine(RUNTIME).predict(Corner(), make_loader(split, batch_size=7))
+    assert torch.equal(logits, split.tensors[0][:, 0, :2, :2].flatten(1))
+    assert torch.equal(targets, split.tensors[1])
+    assert torch.equal(ids, split.tensors[2])
+
+
+def test_predicting_neither_trains_nor_keeps_gradients() -> None:
+    model = nn.Sequential(Corner(), nn.Linear(4, 3))
+    logits, _, _ = Engine(RUNTIME).predict(model, make_loader(make_dataset().test))
+    assert not logits.requires_grad
+    assert not model[0].was_training

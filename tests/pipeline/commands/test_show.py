@@ -1,0 +1,77 @@
+"""`force show`."""
+
+import json
+from collections.abc import Callable
+
+from tests.checkouts import Checkout, Ended
+from tests.recorded import override
+
+OWN_CONFIG = """\
+from dataclasses import dataclass
+
+from common.model import Model
+
+
+@dataclass(frozen=True)
+class Config:
+    channels: int = 16
+
+
+class Small(Model):
+    pass
+"""
+
+
+def test_each_value_has_the_file_and_line_it_comes_from_when_programs_ask(
+    checkout: Checkout, force: Callable[..., Ended]
+) -> None:
+    checkout.experiment("a", "inherits: common\nparams:\n  train:\n    epochs: 5\n")
+    checkout.experiment("b", "inherits: a\ndescription: a test\nowner: us\n", evaluator=override("evaluator"))
+    ended = force("show", "b", "--json")
+    assert ended.status == 0
+    shown = json.loads(ended.out)
+    assert (shown["name"], shown["description"], shown["owner"]) == ("b", "a test", "us")
+    assert shown["lineage"] == ["b", "a", "common"]
+    assert shown["params"]["train.epochs"] == {"value": 5, "file": "experiments/a/experiment.yaml", "line": 4}
+    seed = shown["params"]["runtime.seed"]
+    assert (seed["value"], seed["file"]) == (0, "params.yaml")
+    line = (checkout.root / "params.yaml").read_text().splitlines()[seed["line"] - 1]
+    assert line.strip().startswith("seed:")
+    evaluator, model = shown["components"]["evaluator"], shown["components"]["model"]
+    assert evaluator == {"class": "Other", "file": "experiments/b/evaluator.py", "declared_by": "b"}
+    assert model == {"class": "ConvNet", "file": "common/model.py", "declared_by": "common"}
+    assert {name: stage["owner"] for name, stage in shown["stages"].items()} == {
+        "prepare": "common",
+        "train": "a",
+        "evaluate": "b",
+    }
+    assert "experiments/b/evaluator.py" in shown["stages"]["evaluate"]["files"]
+    assert shown["dropped_params"] == []
+
+
+def test_params_are_named_when_an_override_does_not_take_them(checkout: Checkout, force: Callable[..., Ended]) -> None:
+    checkout.experiment("a", model=OWN_CONFIG)
+    assert json.loads(force("show", "a", "--json").out)["dropped_params"] == ["model.dropout"]
+    assert "not taken by its components: model.dropout" in force("show", "a").out.splitlines()
+
+
+def test_tables_are_printed_when_people_ask(checkout: Checkout, force: Callable[..., Ended]) -> None:
+    checkout.experiment("a", "description: a net\nparams: {train: {epochs: 5}}\n", model=override("model"))
+    lines = force("show", "a").out.splitlines()
+    assert lines[:2] == ["a: a net", "inherits common"]
+    rows = [line.split() for line in lines]
+    assert ["model", "Other", "experiments/a/model.py"] in rows
+    assert ["train.epochs", "5", "experiments/a/experiment.yaml:2"] in rows
+    assert ["prepare", "common"] in rows
+    assert ["train", "a"] in rows
+
+
+def test_the_common_build_is_shown_when_nothing_is_named(checkout: Checkout, force: Callable[..., Ended]) -> None:
+    lines = force("show").out.splitlines()
+    assert lines[:2] == ["common: the common build", "inherits nothing"]
+
+
+def test_the_closest_is_suggested_when_there_is_no_such_experiment(force: Callable[..., Ended]) -> None:
+    ended = force("show", "comon")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == "error: no experiment 'comon'; did you mean 'common'?\nhint: force ls lists them\n"

@@ -1,0 +1,137 @@
+"""The process of a stage, started for real. Each start imports torch."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.workspace import read_json
+from tests.checkouts import Checkout
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_S = 60
+BROKEN = '''\
+"""A source that is not there."""
+
+from common.data import Digits, Samples
+
+
+class BrokenDigits(Digits):
+    """Fails in a function that it calls."""
+
+    def read(self) -> Samples:
+        """Fail."""
+        return _open()
+
+
+def _open() -> Samples:
+    raise RuntimeError("the disk is on fire")
+'''
+ENDLESS = '''\
+"""A source that never comes to an end."""
+
+import threading
+
+from common.data import Digits, Samples
+
+
+class EndlessDigits(Digits):
+    """Waits for ever."""
+
+    def read(self) -> Samples:
+        """Say so, and wait."""
+        print("reading", flush=True)
+        threading.Event().wait()
+        return super().read()
+'''
+
+
+def _write_task(checkout: Checkout, module: str, class_name: str) -> Path:
+    """Write the task of a stage `prepare`; return its folder."""
+    target = checkout.root / "target"
+    target.mkdir()
+    task: dict[str, Any] = {
+        "stage": "prepare",
+        "root": str(checkout.root),
+        "target": str(target),
+        "inputs": {},
+        "components": {"data": [module, class_name]},
+        "params": {"data": {"test_fraction": 0.3}},
+    }
+    (target / "task.json").write_text(json.dumps(task))
+    return target
+
+
+@contextmanager
+def _start(checkout: Checkout, target: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.stages", str(target)],
+        cwd=checkout.root,
+        env={**os.environ, "PYTHONPATH": str(checkout.root)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _read_log(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.read()
+
+
+def test_stage_leaves_its_results_and_facts_when_all_is_well(checkout: Checkout) -> None:
+    target = _write_task(checkout, "common.data", "Digits")
+    with _start(checkout, target) as process:
+        assert process.wait(PATIENCE_S) == 0
+        log = _read_log(process)
+    metadata, facts = read_json(target / "data" / "metadata.json"), read_json(target / "facts.json")
+    assert sum(metadata["num_samples"].values()) == 1797 == facts["figures"]["num_samples"]
+    assert metadata["num_samples"]["test"] > 0.25 * 1797  # the params reached the component
+    assert "optical digits" in log
+    assert facts["versions"]["torch"]
+    assert facts["peak_memory_mib"] > 10
+    assert {"common/config.py", "common/data.py", "common/dataset.py"} <= set(facts["modules"])
+    assert "common/trainer.py" not in facts["modules"]
+    assert not (target / "failure.json").exists()
+
+
+def test_stage_leaves_the_reason_and_its_place_when_a_component_fails(checkout: Checkout) -> None:
+    checkout.experiment("broken", data=BROKEN)
+    target = _write_task(checkout, "experiments.broken.data", "BrokenDigits")
+    with _start(checkout, target) as process:
+        assert process.wait(PATIENCE_S) == 1
+        log = _read_log(process)
+    line = BROKEN.splitlines().index('    raise RuntimeError("the disk is on fire")') + 1
+    assert read_json(target / "failure.json") == {
+        "type": "RuntimeError",
+        "message": "the disk is on fire",
+        "place": f"experiments/broken/data.py:{line}",
+    }
+    assert "Traceback" in log
+    assert not (target / "facts.json").exists()
+
+
+def test_stage_ends_when_its_standard_input_is_closed(checkout: Checkout) -> None:
+    checkout.experiment("endless", data=ENDLESS)
+    target = _write_task(checkout, "experiments.endless.data", "EndlessDigits")
+    with _start(checkout, target) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "reading\n"
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(PATIENCE_S) == 143
+    assert sorted(path.name for path in target.iterdir()) == ["task.json"]

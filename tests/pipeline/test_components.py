@@ -1,0 +1,213 @@
+"""An override is the one class of its file that extends the component's base; its Config says which params it takes."""
+
+import pytest
+
+from pipeline.components import (
+    KINDS,
+    Component,
+    build_section_schema,
+    find_declared,
+    find_override,
+    find_subclass,
+    read_fields,
+)
+from pipeline.errors import ConfigError
+from tests.checkouts import Checkout
+
+NET = "from common.model import ConvNet\n\nclass Net(ConvNet): pass\n"
+FOLDER = "experiments/net"
+
+
+def find(checkout: Checkout, kind: str = "model") -> Component | None:
+    """Return the component that the experiment's own file or folder overrides."""
+    modules = checkout.project().experiments.modules
+    path = find_override(KINDS[kind], FOLDER, modules)
+    return Component(kind, *find_subclass(KINDS[kind], path, modules), "net") if path else None
+
+
+def find_fields(checkout: Checkout, kind: str = "model") -> dict[str, tuple[str, bool]]:
+    """Return the type of each param that the override takes, and whether it is required."""
+    component = find(checkout, kind)
+    assert component is not None
+    fields = read_fields(component, checkout.project().experiments.modules)
+    return {name: (field["schema"].get("type", "any"), field["required"]) for name, field in fields.items()}
+
+
+def test_nothing_is_overridden_when_no_file_has_the_name_of_a_component(checkout: Checkout) -> None:
+    checkout.write(f"{FOLDER}/blocks.py", NET)
+    assert find(checkout) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "base"),
+    [
+        ("data", "common.data.DataModule"),
+        ("data", "common.data.Digits"),
+        ("loader", "common.loader.Loader"),
+        ("model", "common.model.Model"),
+        ("model", "common.model.ConvNet"),
+        ("model", "torch.nn.Module"),
+        ("trainer", "common.trainer.Trainer"),
+        ("evaluator", "common.evaluator.Evaluator"),
+    ],
+)
+def test_file_overrides_its_component_when_it_extends_the_base(checkout: Checkout, kind: str, base: str) -> None:
+    module, _, name = base.rpartition(".")
+    checkout.write(f"{FOLDER}/{kind}.py", f"from {module} import {name}\n\nclass Mine({name}): pass\n")
+    component = find(checkout, kind)
+    assert component == Component(kind, f"{FOLDER}/{kind}.py", "Mine", "net")
+    assert component.module == f"experiments.net.{kind}"
+
+
+def test_subclass_of_the_base_is_meant_when_plain_modules_stand_beside_it(checkout: Checkout) -> None:
+    block = "from torch import nn\n\nclass Block(nn.Module): pass\n\n"
+    checkout.write(f"{FOLDER}/model.py", block + NET)
+    assert find(checkout) == Component("model", f"{FOLDER}/model.py", "Net", "net")
+
+
+def test_override_extends_another_experiments_class_when_that_leads_to_the_base(checkout: Checkout) -> None:
+    checkout.experiment("base", model=NET)
+    checkout.write(f"{FOLDER}/model.py", "from experiments.base.model import Net\n\nclass Wider(Net): pass\n")
+    assert find(checkout) == Component("model", f"{FOLDER}/model.py", "Wider", "net")
+
+
+@pytest.mark.parametrize(
+    ("init", "file"),
+    [
+        (NET, "__init__.py"),
+        ("from experiments.net.model.net import Net\n", "net.py"),
+        ("from .net import Net\n", "net.py"),
+    ],
+)
+def test_folder_overrides_its_component_when_its_init_defines_or_names_the_class(
+    checkout: Checkout, init: str, file: str
+) -> None:
+    checkout.write(f"{FOLDER}/model/net.py", NET)
+    checkout.write(f"{FOLDER}/model/__init__.py", init)
+    component = find(checkout)
+    assert component == Component("model", f"{FOLDER}/model/{file}", "Net", "net")
+    assert component.module == f"experiments.net.model{'' if file == '__init__.py' else '.net'}"
+
+
+def test_class_is_found_when_it_has_the_name_of_the_class_that_it_extends(checkout: Checkout) -> None:
+    checkout.write(f"{FOLDER}/model.py", "from common.model import ConvNet\n\nclass ConvNet(ConvNet): pass\n")
+    assert find(checkout) == Component("model", f"{FOLDER}/model.py", "ConvNet", "net")
+
+
+WANTED = "wanted exactly one subclass of common.model.Model"
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("", f"1:1: defines no class, {WANTED}"),
+        ("from common.model import ConvNet\n", f"1:1: defines no class, {WANTED}"),
+        ("class Config: pass\n", f"1:1: defines no class, {WANTED}"),
+        ("class A: pass\n\nclass B(A): pass\n", f"1:1: defines 'A', 'B', {WANTED}"),
+        ("from common.trainer import Trainer\n\nclass A(Trainer): pass\n", f"1:1: defines 'A', {WANTED}"),
+        (f"{NET}\nclass Other(ConvNet): pass\n", f"5:1: defines 'Net', 'Other', {WANTED}"),
+        (f"{NET}\nclass Other(Net): pass\n", f"5:1: defines 'Net', 'Other', {WANTED}"),
+    ],
+)
+def test_override_is_refused_when_it_does_not_define_exactly_one_subclass(
+    checkout: Checkout, source: str, fault: str
+) -> None:
+    checkout.write(f"{FOLDER}/model.py", source)
+    with pytest.raises(ConfigError) as raised:
+        find(checkout)
+    assert raised.value.message == f"{FOLDER}/model.py:{fault}"
+    assert raised.value.hint
+
+
+def test_override_is_refused_when_file_and_folder_both_say_it(checkout: Checkout) -> None:
+    checkout.write(f"{FOLDER}/model.py", NET)
+    checkout.write(f"{FOLDER}/model/__init__.py", NET)
+    with pytest.raises(ConfigError) as raised:
+        find(checkout)
+    assert raised.value.message == f"{FOLDER}/model.py: '{FOLDER}/model/' overrides the model too; keep one of them"
+
+
+def test_folder_is_refused_when_it_has_no_init(checkout: Checkout) -> None:
+    checkout.write(f"{FOLDER}/model/net.py", NET)
+    with pytest.raises(ConfigError, match=r"__init__\.py"):
+        find(checkout)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reference"),
+    [
+        ("model", "experiments.net.nets:Net"),
+        ("model", "common.model:ConvNet"),
+        ("loader", "common.loader:Loader"),
+        ("trainer", "common.trainer:Trainer"),
+    ],
+)
+def test_component_is_declared_when_the_reference_leads_to_a_subclass_or_the_default(
+    checkout: Checkout, kind: str, reference: str
+) -> None:
+    checkout.write(f"{FOLDER}/nets.py", NET)
+    module, _, name = reference.partition(":")
+    path = f"{module.replace('.', '/')}.py"
+    found = find_declared(KINDS[kind], "net", reference, checkout.project().experiments.modules)
+    assert found == Component(kind, path, name, "net", f"components.{kind}")
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("common.modle:ConvNet", "no module 'common.modle' in common or experiments"),
+        ("torchvision.models:ResNet", "no module 'torchvision.models' in common or experiments"),
+        ("common.model:ConvNt", "'common.model' defines no class 'ConvNt'"),
+        ("common.trainer:Engine", "'common.trainer' defines no class 'Engine'"),
+        ("common.trainer:Trainer", "'Trainer' is no subclass of common.model.Model"),
+        ("common.model:Model", "'Model' is no subclass of common.model.Model"),
+    ],
+)
+def test_reference_is_refused_when_it_leads_to_no_subclass(checkout: Checkout, reference: str, message: str) -> None:
+    with pytest.raises(LookupError) as raised:
+        find_declared(KINDS["model"], "net", reference, checkout.project().experiments.modules)
+    assert raised.value.args == (message,)
+
+
+def configured(imports: str = "", bases: str = "") -> str:
+    """Return the source of a model with a Config of its own."""
+    fields = "    depth: int\n    name: str = 'net'\n"
+    return f"from dataclasses import dataclass\n{imports}\n\n@dataclass\nclass Config{bases}:\n{fields}\n{NET}"
+
+
+COMMON_FIELDS = {"channels": ("integer", False), "dropout": ("number", False)}
+OWN_FIELDS = {"depth": ("integer", True), "name": ("string", False)}
+
+
+@pytest.mark.parametrize(
+    ("source", "fields"),
+    [
+        (NET, COMMON_FIELDS),
+        (configured(), OWN_FIELDS),
+        (configured("from common import model", "(model.Config)"), {**COMMON_FIELDS, **OWN_FIELDS}),
+        (configured("from common.model import Config", "(Config)"), {**COMMON_FIELDS, **OWN_FIELDS}),
+        (f"from common.loader import Config\n{NET}", {"batch_size": ("integer", False)}),
+        ("from common.model import Model\n\nclass Net(Model): pass\n", COMMON_FIELDS),
+        ("from torch import nn\n\nclass Net(nn.Module): pass\n", {}),
+    ],
+)
+def test_params_are_those_of_the_config_when_one_stands_beside_the_class_or_its_bases(
+    checkout: Checkout, source: str, fields: dict[str, tuple[str, bool]]
+) -> None:
+    checkout.write(f"{FOLDER}/model.py", source)
+    assert find_fields(checkout) == fields
+
+
+def test_params_are_the_parents_when_the_override_extends_its_class_without_a_config(checkout: Checkout) -> None:
+    checkout.experiment("base", model=configured())
+    checkout.write(f"{FOLDER}/model.py", "from experiments.base.model import Net\n\nclass Wider(Net): pass\n")
+    assert find_fields(checkout) == OWN_FIELDS
+
+
+def test_section_takes_exactly_the_fields_when_its_schema_is_built() -> None:
+    fields = {"depth": {"schema": {"type": "integer"}, "required": True}}
+    assert build_section_schema(fields) == {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"depth": {"type": "integer"}},
+    }

@@ -1,0 +1,272 @@
+"""Experiments are discovered, checked, and resolved with all that they inherit."""
+
+from typing import Any
+
+import pytest
+
+from pipeline import index
+from pipeline.errors import ConfigError, UsageError
+from pipeline.experiments import Experiment, Experiments, Setting, flatten, nest, suggest_name
+from tests.checkouts import Checkout
+
+NET = "from common.model import ConvNet\n\nclass Net(ConvNet): pass\n"
+WIDE = "params: {model: {channels: 64}}\n"
+TRAINER = """\
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from common import trainer
+from common.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Config(trainer.Config):
+    gamma: float = 2.0
+    schedule: Mapping[str, int] = field(default_factory=dict)
+    steps: list[int] = field(default_factory=list)
+
+
+class GammaTrainer(Trainer): pass
+"""
+
+
+def load(checkout: Checkout) -> Experiments:
+    return checkout.project().experiments
+
+
+def get(checkout: Checkout, name: str = "net") -> Experiment:
+    return load(checkout).get(name)
+
+
+def find_faults(checkout: Checkout, name: str = "net") -> str:
+    with pytest.raises(ConfigError) as raised:
+        get(checkout, name)
+    return raised.value.message
+
+
+def test_names_are_those_of_folders_with_an_experiment_in_them(checkout: Checkout) -> None:
+    checkout.experiment("wide")
+    checkout.experiment("deep")
+    checkout.write("experiments/forgotten/model.py", NET)
+    checkout.write("experiments/forgotten_folder/model/__init__.py", NET)
+    checkout.write("experiments/notes/README.md", "")
+    checkout.write("experiments/README.md", "")
+    assert load(checkout).names() == ["common", "deep", "forgotten", "forgotten_folder", "wide"]
+
+
+def test_only_the_common_build_is_named_when_there_is_no_folder_of_experiments(checkout: Checkout) -> None:
+    (checkout.root / "experiments").rmdir()
+    assert load(checkout).names() == ["common"]
+
+
+def test_common_build_has_the_common_components_and_params_when_nothing_is_inherited(checkout: Checkout) -> None:
+    common = get(checkout, "common")
+    assert (common.parent, common.lineage, common.overrides) == (None, ("common",), ())
+    assert {kind: component.module for kind, component in common.components.items()} == {
+        kind: f"common.{kind}" for kind in ("data", "loader", "model", "trainer", "evaluator", "engine")
+    }
+    assert common.settings["model.channels"] == Setting(32, "params.yaml", "model.channels")
+
+
+def test_everything_is_inherited_when_an_experiment_says_nothing(checkout: Checkout) -> None:
+    checkout.write("experiments/net/experiment.yaml", "")
+    net, common = get(checkout), get(checkout, "common")
+    assert (net.name, net.folder, net.description, net.owner) == ("net", "experiments/net", "", "")
+    assert (net.settings, net.components) == (common.settings, common.components)
+    assert (net.lineage, net.overrides, net.own_settings) == (("net", "common"), (), {})
+
+
+def test_setting_says_which_file_it_comes_from_when_ancestors_set_others(checkout: Checkout) -> None:
+    checkout.experiment("base", "params: {model: {channels: 64}, train: {epochs: 5}}\n")
+    checkout.experiment("net", "inherits: base\nowner: vision\nparams: {train: {epochs: 7}}\n")
+    net = get(checkout)
+    assert net.lineage == ("net", "base", "common")
+    assert net.owner == "vision"
+    assert net.settings["train.epochs"] == Setting(7, "experiments/net/experiment.yaml", "params.train.epochs")
+    assert net.settings["model.channels"] == Setting(64, "experiments/base/experiment.yaml", "params.model.channels")
+    assert net.settings["model.dropout"] == Setting(0.2, "params.yaml", "model.dropout")
+    assert list(net.own_settings) == ["train.epochs"]
+    assert net.section("model") == {"channels": 64, "dropout": 0.2}
+
+
+def test_params_are_merged_deeply_when_parent_and_child_set_the_same_mapping(checkout: Checkout) -> None:
+    checkout.experiment("base", "params: {train: {schedule: {warmup: 1, decay: 2}, steps: [1, 2]}}\n", trainer=TRAINER)
+    checkout.experiment("net", "inherits: base\nparams: {train: {schedule: {warmup: 5}, steps: [3]}}\n")
+    train = get(checkout).section("train")
+    assert train["schedule"] == {"warmup": 5, "decay": 2}
+    assert train["steps"] == [3]
+
+
+@pytest.mark.parametrize("params", ["{train: {}}", "{train: {schedule: {}}}"])
+def test_params_stay_the_parents_when_an_empty_mapping_is_merged_onto_them(checkout: Checkout, params: str) -> None:
+    checkout.experiment("base", "params: {train: {schedule: {warmup: 1}}}\n", trainer=TRAINER)
+    checkout.experiment("net", f"inherits: base\nparams: {params}\n")
+    assert get(checkout).settings == get(checkout, "base").settings
+
+
+def test_mapping_is_refused_when_a_key_holds_a_dot_that_dvc_would_take_for_a_level(checkout: Checkout) -> None:
+    checkout.experiment("net", "params: {train: {schedule: {layer.1: 3}}}\n", trainer=TRAINER)
+    assert find_faults(checkout).startswith("experiments/net/experiment.yaml:1:29: ")
+
+
+def test_param_is_dropped_when_the_new_component_does_not_take_it(checkout: Checkout) -> None:
+    checkout.experiment("base", "params: {train: {gamma: 3.0, epochs: 5}}\n", trainer=TRAINER)
+    plain = "from common.trainer import Trainer\n\nclass Plain(Trainer): pass\n"
+    checkout.experiment("net", "inherits: base\n", trainer=plain)
+    train = get(checkout).section("train")
+    assert "gamma" not in train
+    assert train["epochs"] == 5
+
+
+def test_param_is_kept_when_the_new_component_extends_the_parents(checkout: Checkout) -> None:
+    checkout.experiment("base", "params: {train: {gamma: 3.0}}\n", trainer=TRAINER)
+    source = "from experiments.base.trainer import GammaTrainer\n\nclass Mine(GammaTrainer): pass\n"
+    checkout.experiment("net", "inherits: base\n", trainer=source)
+    net = get(checkout)
+    assert net.section("train")["gamma"] == 3.0
+    assert net.own_files == {"experiments/net/trainer.py", "experiments/base/trainer.py"}
+
+
+def test_override_is_inherited_when_the_child_overrides_something_else(checkout: Checkout) -> None:
+    checkout.experiment("base", model=NET)
+    checkout.experiment("net", "inherits: base\n", trainer=TRAINER)
+    net = get(checkout)
+    assert net.overrides == ("trainer",)
+    assert (net.components["model"].path, net.components["model"].declared_by) == ("experiments/base/model.py", "base")
+
+
+def test_component_is_the_declared_one_when_no_file_overrides_it(checkout: Checkout) -> None:
+    checkout.experiment("net", "components: {model: 'experiments.net.nets:Net'}\n", nets=NET)
+    net = get(checkout)
+    assert net.overrides == ("model",)
+    assert (net.components["model"].module, net.components["model"].class_name) == ("experiments.net.nets", "Net")
+
+
+CONFIG = """\
+from dataclasses import dataclass
+
+from common.model import ConvNet
+
+
+@dataclass(frozen=True)
+class Config:
+    depth: int
+    depth_max: int = 9
+
+
+class Net(ConvNet): pass
+"""
+
+
+def test_param_is_taken_when_it_has_no_default_and_is_set(checkout: Checkout) -> None:
+    checkout.experiment("net", "params: {model: {depth: 3}}\n", model=CONFIG)
+    assert get(checkout).section("model") == {"depth": 3}
+
+
+def test_common_build_is_refused_when_a_param_has_no_default_and_is_not_set(checkout: Checkout) -> None:
+    path = checkout.root / "common/model.py"
+    path.write_text(path.read_text().replace("    channels: int = 32\n", "    channels: int = 32\n    depth: int\n"))
+    assert find_faults(checkout, "common") == "params.yaml: 'model.depth' has no value and no default"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("class ConvNet(Model)", "class ConvolutionalNet(Model)", "common/model.py:1:1: defines no class 'ConvNet'"),
+        ("from torch import", "from common.zzz import", "common/model.py:5:1: no module 'common.zzz'"),
+    ],
+)
+def test_common_build_is_refused_when_its_own_source_is_at_fault(
+    checkout: Checkout, old: str, new: str, fault: str
+) -> None:
+    path = checkout.root / "common/model.py"
+    path.write_text(path.read_text().replace(old, new))
+    assert find_faults(checkout, "common").startswith(fault)
+
+
+def test_common_build_is_refused_when_a_component_of_it_is_missing(checkout: Checkout) -> None:
+    (checkout.root / "common/model.py").unlink()
+    assert "common/model.py: no such file" in find_faults(checkout, "common")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("zzz", ""), ("nett", "; did you mean 'net'?"), ("net/", "; did you mean 'net'?")]
+)
+def test_experiment_is_unknown_when_no_folder_has_its_name(checkout: Checkout, name: str, hint: str) -> None:
+    checkout.experiment("net", WIDE)
+    with pytest.raises(UsageError) as raised:
+        get(checkout, name)
+    assert raised.value.message == f"no experiment '{name}'{hint}"
+
+
+def test_faults_of_all_experiments_are_found_when_all_are_loaded(checkout: Checkout) -> None:
+    checkout.experiment("good", WIDE)
+    checkout.experiment("bad", "owner: 3\n")
+    checkout.experiment("child", "inherits: bad\n")
+    checkout.experiment("worse", "inherits: zzz\n")
+    sound, problems = load(checkout).load_all()
+    assert list(sound) == ["common", "good"]
+    assert [str(problem) for problem in problems] == [
+        "experiments/bad/experiment.yaml:1:8: 'owner' is 3, wanted a text",
+        "experiments/worse/experiment.yaml:1:11: inherits 'zzz', which is no experiment",
+    ]
+
+
+def test_faults_of_a_file_are_found_together_when_its_parent_is_unknown_too(checkout: Checkout) -> None:
+    checkout.experiment("net", "inherits: zzz\nowner: 3\n")
+    assert find_faults(checkout) == (
+        "2 faults\n"
+        "  experiments/net/experiment.yaml:1:11: inherits 'zzz', which is no experiment\n"
+        "  experiments/net/experiment.yaml:2:8: 'owner' is 3, wanted a text"
+    )
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan", "1e-3", "12345678901234567890123"])
+def test_param_is_the_same_when_the_index_remembers_it(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setattr(index, "_RACY_NS", 0)  # remember files at once
+    checkout.experiment("net", f"params: {{train: {{learning_rate: {value}}}}}\n")
+    project = checkout.project()
+    before = project.experiments.get("net").settings["train.learning_rate"]
+    project.index.save()
+    assert repr(get(checkout).settings["train.learning_rate"]) == repr(before)
+
+
+def test_params_schema_takes_the_fields_of_the_common_configs_and_others_in_overrides(checkout: Checkout) -> None:
+    schema = load(checkout).params_schema()
+    model = {"channels": {"type": "integer"}, "dropout": {"type": "number"}}
+    assert schema["properties"]["model"] == {"type": "object", "additionalProperties": False, "properties": model}
+    assert schema["$defs"]["overrides"]["properties"]["model"]["additionalProperties"] is True
+
+
+@pytest.mark.parametrize(
+    ("nested", "flat"),
+    [
+        ({}, {}),
+        ({"a": 1}, {"a": 1}),
+        ({"a": {"b": 1, "c": {"d": 2}}, "e": [{"f": 3}]}, {"a.b": 1, "a.c.d": 2, "e": [{"f": 3}]}),
+        ({"a": {}}, {"a": {}}),
+        ({"a": None}, {"a": None}),
+    ],
+)
+def test_dicts_come_back_when_they_are_flattened_and_nested(nested: dict[str, Any], flat: dict[str, Any]) -> None:
+    assert dict(flatten(nested)) == flat
+    assert nest(flat) == nested
+
+
+@pytest.mark.parametrize(
+    ("name", "identifier"),
+    [
+        ("wide-net 2", "wide_net_2"),
+        ("2x", "x_2x"),
+        ("class", "x_class"),
+        ("../up", "up"),
+        ("grün", "gr_n"),
+        ("--", "experiment"),
+        ("", "experiment"),
+        ("common", "x_common"),
+    ],
+)
+def test_identifier_is_close_to_the_name_when_that_is_none(name: str, identifier: str) -> None:
+    assert suggest_name(name) == identifier

@@ -1,0 +1,130 @@
+"""Where a stage's files stand: results appear whole, and nothing that was there is lost on the way."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.workspace import Workspace, read_json, write_json
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """The folders of a stage that has run once."""
+    space = Workspace(tmp_path, "train")
+    space.final.mkdir(parents=True)
+    (space.final / "model").mkdir()
+    (space.final / "model" / "weights").write_text("old")
+    (space.final / "run.json").write_text("old")
+    return space
+
+
+def list_files(folder: Path) -> dict[str, str]:
+    """Return relative path → text of every file below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+OLD = {"train/model/weights": "old", "train/run.json": "old"}
+
+
+def test_partial_folder_is_empty_when_a_killed_run_left_one(workspace: Workspace) -> None:
+    workspace.partial.mkdir()
+    (workspace.partial / "rest").write_text("of a killed run")
+    workspace.start()
+    assert list(workspace.partial.iterdir()) == []
+    assert list_files(workspace.final.parent) == OLD
+
+
+def test_result_is_only_the_new_one_when_it_is_published(workspace: Workspace) -> None:
+    workspace.start()
+    workspace.log_path.write_text("a log")
+    assert list_files(workspace.final.parent) == {**OLD, "train.partial/train.log": "a log"}
+    workspace.publish()
+    assert list_files(workspace.final.parent) == {"train/train.log": "a log"}
+    assert [path.name for path in workspace.final.parent.iterdir()] == ["train"]
+
+
+def test_result_is_published_when_it_is_the_first(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "new", "prepare")
+    workspace.start()
+    (workspace.partial / "run.json").write_text("first")
+    workspace.publish()
+    assert list_files(workspace.final) == {"run.json": "first"}
+
+
+def test_only_the_log_stays_when_a_run_failed(workspace: Workspace) -> None:
+    workspace.start()
+    workspace.log_path.write_text("what went wrong")
+    (workspace.partial / "history.jsonl").write_text("half")
+    (workspace.partial / "model").mkdir()
+    (workspace.partial / "model" / "weights").write_text("half")
+    workspace.discard()
+    assert list_files(workspace.final.parent) == {**OLD, "train/failed.log": "what went wrong"}
+    assert workspace.failed_log_path.read_text() == "what went wrong"
+    assert not workspace.partial.exists()
+
+
+def test_nothing_is_left_when_a_run_failed_before_it_wrote(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, "train")
+    workspace.discard()
+    assert list_files(tmp_path) == {}
+    assert workspace.final.is_dir()
+
+
+def test_result_comes_back_when_a_run_failed(workspace: Workspace) -> None:
+    workspace.set_aside()
+    assert not workspace.final.exists()
+    workspace.bring_back()
+    assert list_files(workspace.final.parent) == OLD
+    assert [path.name for path in workspace.final.parent.iterdir()] == ["train"]
+
+
+def test_what_is_newer_wins_when_a_failed_run_left_something(workspace: Workspace) -> None:
+    workspace.set_aside()
+    workspace.final.mkdir()
+    (workspace.final / "failed.log").write_text("new")
+    (workspace.final / "run.json").write_text("new")
+    workspace.bring_back()
+    assert list_files(workspace.final) == {"failed.log": "new", "run.json": "new", "model/weights": "old"}
+
+
+def test_nothing_is_lost_when_a_run_is_killed_and_the_next_sets_aside_again(workspace: Workspace) -> None:
+    workspace.set_aside()
+    workspace.final.mkdir()
+    (workspace.final / "failed.log").write_text("of the killed run")
+    workspace.set_aside()
+    workspace.bring_back()
+    assert list_files(workspace.final.parent) == {**OLD, "train/failed.log": "of the killed run"}
+
+
+def test_earlier_result_is_forgotten_when_there_is_a_new_one(workspace: Workspace) -> None:
+    workspace.set_aside()
+    workspace.start()
+    (workspace.partial / "run.json").write_text("new")
+    workspace.publish()
+    workspace.drop_previous()
+    workspace.bring_back()
+    assert list_files(workspace.final.parent) == {"train/run.json": "new"}
+
+
+def test_nothing_happens_when_there_is_nothing_to_set_aside_or_bring_back(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, "train")
+    workspace.set_aside()
+    workspace.bring_back()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_replaced_whole_when_somebody_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"b": 1, "a": "ü"})
+    with path.open() as reader:
+        write_json(path, [2])
+        assert reader.read() == '{\n "a": "\\u00fc",\n "b": 1\n}\n'
+    assert read_json(path) == [2]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("data", [None, b"", b"{", b"\xff"])
+def test_there_is_no_value_when_a_file_is_missing_or_no_json(tmp_path: Path, data: bytes | None) -> None:
+    if data is not None:
+        (tmp_path / "a.json").write_bytes(data)
+    assert read_json(tmp_path / "a.json") is None
