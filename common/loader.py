@@ -37,7 +37,7 @@ class Loader:
         """Yield the batches of one epoch, a pure function of (seed, epoch)."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = self.order(generator) if self.training else torch.arange(len(self.samples.ids))
-        for rows in torch.split(order, self.config.batch_size):
+        for rows in torch.split(order, self.config.batch_size)[: len(self)]:
             batch = Batch(*(tensor.index_select(0, rows) for tensor in self.samples))
             yield self.transform(batch, generator) if self.training else batch
 

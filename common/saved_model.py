@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 from torch import nn
 
 from common.config import build_config
@@ -18,8 +18,7 @@ from common.dataset import Metadata
 
 def write_model(model: nn.Module, config: Any, folder: Path) -> None:
     """Write weights and config of a model into `folder`, which must exist."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / "weights.safetensors")
+    save_model(model, str(folder / "weights.safetensors"))  # knows tensors that share memory, as tied weights do
     rebuild = {"class": type(model).__qualname__, "config": dataclasses.asdict(config)}
     (folder / "model.json").write_text(json.dumps(rebuild, indent=1, sort_keys=True) + "\n")
 
@@ -33,5 +32,5 @@ def read_model(model_class: type[nn.Module], metadata: Metadata, folder: Path) -
     if rebuild["class"] != model_class.__qualname__:
         raise TypeError(f"{folder} holds a {rebuild['class']}, not the {model_class.__qualname__} of this experiment")
     model = model_class(build_config(model_class, rebuild["config"]), metadata)
-    model.load_state_dict(load_file(folder / "weights.safetensors"))
+    load_model(model, folder / "weights.safetensors")
     return model

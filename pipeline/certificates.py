@@ -26,6 +26,8 @@ def find_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], metric:
     for key in sorted(ours_params.keys() & theirs_params.keys()):
         if ours_params[key] != theirs_params[key]:
             reasons.append(f"evaluate.{key} differs: {ours_params[key]} vs {theirs_params[key]}")
+    if not all(metric in certificate.get("metrics", {}) for certificate in (ours, theirs)):
+        return [*reasons, f"no certificate defines {metric}"]
     for field in ("definition_sha256", "direction", "unit"):
         left, right = (_get(c, ("metrics", metric, field)) for c in (ours, theirs))
         if left != right:

@@ -82,15 +82,24 @@ class _Finder:
             return []
         try:
             earlier = parse_yaml(text, stage.dvc_file)["stages"].get(stage.name)
-        except (ConfigError, KeyError, TypeError):
+        except (ConfigError, KeyError, TypeError, AttributeError):
             return [f"{stage.dvc_file} could not be read before"]
         if earlier is None:
             return ["is new"]
         now = {*stage.files, *stage.products}
         deps = {stage.absolute(path) for path in earlier.get("deps", [])}
-        return [f"{path} is a new dependency" for path in sorted(now - deps)] + [
-            f"{path} is no dependency any more" for path in sorted(deps - now)
-        ]
+        found = [f"{path} is a new dependency" for path in sorted(now - deps)]
+        found += [f"{path} is no dependency any more" for path in sorted(deps - now)]
+        keys = {(file, key) for file, keys in stage.params.items() for key in keys}
+        before = {
+            (stage.absolute(file), key)
+            for group in earlier.get("params", [])
+            for file, keys in group.items()
+            for key in keys
+        }
+        moved = {key.removeprefix("params.") for file, key in keys - before if file in self._changed}
+        gone = [(file, key.removeprefix("params.")) for file, key in sorted(before - keys)]
+        return found + [f"{name} is no longer read from {file}" for file, name in gone if name not in moved]
 
     def _compare_params(self, stage: Stage) -> Iterator[str]:
         for file, keys in stage.params.items():

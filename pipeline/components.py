@@ -66,6 +66,9 @@ def find_override(kind: ComponentKind, folder: str, modules: ModuleGraph) -> str
     if len(paths) == 2:
         package = paths[1].removesuffix("__init__.py")
         raise ConfigError([Problem(paths[0], 0, 0, f"'{package}' overrides the {kind.name} too; keep one of them")])
+    if not paths and modules.is_folder(f"{folder}/{kind.name}"):
+        problem = Problem(f"{folder}/{kind.name}", 0, 0, "the folder of an override has to have an __init__.py")
+        raise ConfigError([problem])
     return paths[0] if paths else None
 
 
@@ -80,7 +83,8 @@ def find_declared(kind: ComponentKind, experiment: str, reference: str, modules:
         raise LookupError(f"no module '{module}' in common or experiments")
     if class_name not in modules.facts(path)["classes"]:
         raise LookupError(f"'{module}' defines no class '{class_name}'")
-    if (path, class_name) != kind.base and not _extends(kind, path, class_name, modules):
+    is_default = (path, class_name) == (kind.base[0], kind.default)
+    if not is_default and ((path, class_name) == kind.base or not _extends(kind, path, class_name, modules)):
         raise LookupError(f"'{class_name}' is no subclass of {_name(kind.base)}")
     return Component(kind.name, path, class_name, experiment, setting=f"components.{kind.name}")
 
@@ -133,7 +137,7 @@ def _class_fields(path: str, name: str, modules: ModuleGraph) -> Mapping[str, An
     if config[0]:
         return _config_fields(*config, modules)
     for dotted in modules.facts(path)["classes"][name]["bases"]:
-        base_path, base_name = modules.resolve(path, dotted)
+        base_path, base_name = modules.resolve(path, dotted, imported=dotted == name)
         if base_path and (fields := _class_fields(base_path, base_name, modules)):
             return fields
     return {}
@@ -143,7 +147,7 @@ def _config_fields(path: str, name: str, modules: ModuleGraph) -> Mapping[str, A
     facts = modules.facts(path)["classes"][name]
     fields: dict[str, Any] = {}
     for dotted in facts["bases"]:
-        base_path, base_name = modules.resolve(path, dotted)
+        base_path, base_name = modules.resolve(path, dotted, imported=dotted == name)
         if base_path:
             fields |= _config_fields(base_path, base_name, modules)
     return {**fields, **facts["fields"]}

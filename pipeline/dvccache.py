@@ -56,7 +56,7 @@ class DvcCache:
         """Say whether an object is in the cache, for a folder with everything in it."""
         try:
             return all(os.path.exists(self.object_path(part)) for part in self._parts(md5))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError, KeyError):  # the list of a folder may be damaged in any way
             return False
 
     def find_damage(self, md5: str) -> list[Damage]:
@@ -73,7 +73,7 @@ class DvcCache:
     def find_run(self, key: str) -> dict[str, str] | None:
         """Return the outs, path → md5, of an earlier run with the same inputs, whose objects are all here."""
         folder = self.folder / "runs" / key[:2] / key
-        with suppress(OSError, yaml.YAMLError, KeyError, TypeError):
+        with suppress(OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
             newest = max(folder.iterdir(), key=lambda path: path.stat().st_mtime)
             outs = {out["path"]: out["md5"] for out in yaml.load(newest.read_bytes(), yaml.CSafeLoader)["outs"]}
             if all(self.has(md5) for md5 in outs.values()):
@@ -130,4 +130,6 @@ def _read_config(root: Path) -> dict[str, dict[str, str]]:
     parser = configparser.ConfigParser(interpolation=None)
     with suppress(configparser.Error):
         parser.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
-    return {name.strip("'"): dict(parser[name]) for name in parser.sections()}
+    return {
+        name.strip("'"): {key: value.strip("'\"") for key, value in parser[name].items()} for name in parser.sections()
+    }

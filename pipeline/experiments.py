@@ -7,7 +7,7 @@ import keyword
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,13 +157,18 @@ class Experiments:
         components = {}
         for kind in (*KINDS.values(), ENGINE):
             path = kind.base[0]
+            if not self.index.exists(path):
+                raise ConfigError([Problem(path, 0, 0, "no such file")])
             self._check_imports([path], (COMMON,))
+            if kind.default not in self.modules.facts(path)["classes"]:
+                raise ConfigError([Problem(path, 1, 1, f"defines no class '{kind.default}'")])
             components[kind.name] = Component(kind.name, path, kind.default, COMMON)
         document = self._read_yaml(PARAMS_FILE)
         problems = self._find_problems(self._params_schema(components), document, PARAMS_FILE)
         if problems:
             raise ConfigError(problems)
         settings = {key: Setting(value, PARAMS_FILE, key) for key, value in flatten(document)}
+        self._check_required(components, SECTIONS, settings, PARAMS_FILE)
         return Experiment(COMMON, COMMON, None, "the common build", "", components, settings)
 
     def _load_experiment(self, name: str, descendants: tuple[str, ...]) -> Experiment:
@@ -178,15 +183,25 @@ class Experiments:
         problems = self._find_problems(self._schema, document, path)
         if any(problem.message.startswith(("the file", "'inherits'")) for problem in problems):
             raise ConfigError(problems)  # without a parent nothing more can be said
-        parent = self._load_parent(name, document, path, (*descendants, name))
+        try:
+            parent = self._load_parent(name, document, path, (*descendants, name))
+        except ConfigError as error:
+            raise ConfigError([*problems, *error.problems]) from None
         components, own_files, found = self._find_components(name, folder, document, parent)
         problems += found
         overrides = document.get("params")
+        if isinstance(overrides, dict):
+            problems += [
+                Problem(path, *locate(self._read_bytes(path), where, key=True), f"the key '{where[-1]}' holds a dot")
+                for where in _find_dotted(overrides, ("params",))
+            ]
         if isinstance(overrides, dict) and not found:
             problems += self._find_problems(self._params_schema(components), overrides, path, ["params"])
         if problems:
             raise ConfigError(problems)
-        leaves = {key: value for key, value in flatten(overrides or {}) if "." in key}  # an empty section is no leaf
+        leaves = {
+            key: value for key, value in flatten(overrides or {}) if value != {}
+        }  # merging nothing changes nothing
         settings = self._merge(parent, components, leaves, path)
         description, owner = document.get("description", ""), document.get("owner", "")
         return Experiment(name, folder, parent, description, owner, components, settings, frozenset(own_files))
@@ -276,15 +291,24 @@ class Experiments:
                 settings[key] = setting
         for key, value in overrides.items():
             settings[key] = Setting(value, path, f"params.{key}")
+        self._check_required(components, replaced, settings, path)
+        return settings
+
+    def _check_required(
+        self,
+        components: Mapping[str, Component],
+        sections: Iterable[str],
+        settings: Mapping[str, Setting],
+        path: str,
+    ) -> None:
         problems = [
             Problem(path, 0, 0, f"'{section}.{name}' has no value and no default")
-            for section, fields in replaced.items()
-            for name, field in fields.items()
+            for section in sections
+            for name, field in self._fields(components, section).items()
             if field["required"] and not _is_set(f"{section}.{name}", settings)
         ]
         if problems:
             raise ConfigError(problems)
-        return settings
 
     def _fields(self, components: Mapping[str, Component], section: str) -> Mapping[str, Any]:
         return read_fields(components[SECTIONS[section].name], self.modules)
@@ -379,6 +403,15 @@ def _is_set(field_key: str, settings: Mapping[str, Setting]) -> bool:
 def _covers(key: str, overrides: Mapping[str, Any]) -> bool:
     """Say whether an override replaces `key` by a leaf above or by a branch below it."""
     return any(key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in overrides)
+
+
+def _find_dotted(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of keys with a dot, which DVC would take for a level of nesting."""
+    for key, inner in value.items():
+        if "." in key and len(path) > 2:  # above, it is an unknown key all the same
+            yield (*path, key)
+        if isinstance(inner, dict):
+            yield from _find_dotted(inner, (*path, key))
 
 
 def _may_import(path: str, lineage: tuple[str, ...]) -> bool:

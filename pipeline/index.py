@@ -36,6 +36,7 @@ class FileIndex:
                 self._entries = stored["entries"]
         self._seen: dict[str, list[Any] | None] = {}
         self._listed: dict[str, frozenset[str]] = {}
+        self._unsaved: dict[tuple[str, str], Any] = {}  # facts that JSON cannot hold, as .inf, kept while we run
 
     def exists(self, path: str) -> bool:
         """Say whether `path` is a regular file."""
@@ -54,7 +55,7 @@ class FileIndex:
         return md5
 
     def fact(self, path: str, kind: str, derive: Callable[[bytes], Any]) -> Any:
-        """Return what `derive` makes of the bytes of an existing file: JSON values, not to be changed.
+        """Return what `derive` makes of the bytes of an existing file; not to be changed.
 
         `kind` names the derivation. An exception of `derive` passes through, and is not remembered.
         """
@@ -62,10 +63,14 @@ class FileIndex:
         if entry is None:
             raise FileNotFoundError(path)
         facts = entry[2]
-        if kind not in facts:
-            facts[kind] = derive(Path(self._prefix + path).read_bytes())
+        if kind not in facts and (path, kind) not in self._unsaved:
+            value = derive(Path(self._prefix + path).read_bytes())
+            if not _survives(value):
+                self._unsaved[path, kind] = value
+                return value
+            facts[kind] = value
             self._dirty = True
-        return facts[kind]
+        return facts[kind] if kind in facts else self._unsaved[path, kind]
 
     def confirm(self, path: str, kind: str, check: Callable[[], None]) -> None:
         """Call `check`, unless it returned before for this kind and state of the file. What it raises passes on."""
@@ -81,6 +86,7 @@ class FileIndex:
         for seen in [seen for seen in self._seen if seen == path or seen.startswith(f"{path}/") or not path]:
             del self._seen[seen]
         self._listed.clear()
+        self._unsaved.clear()
 
     def save(self) -> None:
         """Write the index, all of it or nothing; a folder that cannot be written to is no error."""
@@ -123,6 +129,14 @@ class FileIndex:
             except (FileNotFoundError, NotADirectoryError):
                 self._listed[folder] = frozenset()
         return self._listed[folder]
+
+
+def _survives(value: Any) -> bool:
+    """Say whether JSON brings a value back unchanged; infinity and numbers over 64 bits it does not."""
+    try:
+        return bool(orjson.loads(orjson.dumps(value)) == value)
+    except TypeError:
+        return False
 
 
 def _describe_code() -> list[Any]:

@@ -46,10 +46,15 @@ class ModuleGraph:
         """Say whether there is a file at `path`."""
         return self._index.exists(path)
 
+    def is_folder(self, path: str) -> bool:
+        """Say whether there is a folder at `path`."""
+        return os.path.isdir(f"{self._root}/{path}")
+
     def closure(self, path: str) -> frozenset[str]:
         """Return `path` and every first-party file that it imports, directly or not."""
         if path not in self._closures:
-            seen, waiting = {path}, [path]
+            seen = {path, *self._find_inits(path.removesuffix(".py").split("/"))}
+            waiting = list(seen)
             while waiting:
                 new = {target for target, _, _ in self.links(waiting.pop())} - seen
                 seen |= new
@@ -63,35 +68,41 @@ class ModuleGraph:
             links: list[tuple[str, int, int]] = []
             problems: list[Problem] = []
             try:
-                for module, name, level, line, column in self.facts(path)["imports"]:
+                for module, name, level, line, column, may_fail in self.facts(path)["imports"]:
                     try:
                         targets = self._find_targets(_absolute(path, module, level), name)
                         links += [(target, line, column) for target in targets]
                     except ImportError as error:
-                        problems.append(Problem(path, line, column, str(error)))
+                        if not may_fail:
+                            problems.append(Problem(path, line, column, str(error)))
             except ConfigError as error:
                 problems += error.problems
             self._links[path] = links
             self.problems[path] = problems
         return self._links[path]
 
-    def resolve(self, path: str, dotted: str) -> tuple[str, str]:
-        """Return (path, name) of the first-party definition that `dotted` means in the file at `path`.
+    def resolve(
+        self, path: str, dotted: str, *, imported: bool = False, seen: frozenset[tuple[str, str]] = frozenset()
+    ) -> tuple[str, str]:
+        """Return (path, name) of the first-party class that `dotted` means in the file at `path`.
 
-        What is not first-party, or not found, comes back as ("", its full dotted name).
+        What is not first-party, or not found, comes back as ("", its full dotted name). With `imported`, only what the
+        file imports counts: `class Net(Net)` extends that. `seen` is where the search has been.
         """
         head, *rest = dotted.split(".")
         facts = self.facts(path)
-        if head in facts["classes"] and not rest:
+        if head in facts["classes"] and not rest and not imported:
             return path, head
-        if head not in facts["bindings"]:
+        if head not in facts["bindings"] or (path, dotted) in seen:
             return "", dotted
         module, name, level = facts["bindings"][head]
         parts = [*_absolute(path, module, level).split("."), *([name] if name else []), *rest]
-        for cut in range(len(parts), 0, -1):
+        for cut in range(len(parts) - 1, 0, -1):
             target = self.find(".".join(parts[:cut]))
-            if target and cut < len(parts) and target != path:
-                return self.resolve(target, ".".join(parts[cut:]))
+            if target and target != path:
+                found = self.resolve(target, ".".join(parts[cut:]), seen=seen | {(path, dotted)})
+                if found[0] or parts[cut] in self.facts(target)["bindings"]:
+                    return found
         return "", ".".join(parts)
 
     def is_subclass(self, path: str, name: str, base: tuple[str, str]) -> bool:
@@ -100,7 +111,7 @@ class ModuleGraph:
         while waiting:
             current_path, current_name = waiting.pop()
             for dotted in self.facts(current_path)["classes"][current_name]["bases"]:
-                found = self.resolve(current_path, dotted)
+                found = self.resolve(current_path, dotted, imported=dotted == current_name)
                 if found == base:
                     return True
                 if found[0] and found not in seen:
@@ -117,9 +128,7 @@ class ModuleGraph:
             if not _is_installed(top):
                 raise ImportError(f"no module '{top}' is installed")
             return []
-        parents = module.split(".")
-        inits = [self.find(".".join(parents[:end])) for end in range(1, len(parents))]
-        targets = [init for init in inits if init and not self.facts(init)["is_empty"]]
+        targets = self._find_inits(module.split("."))
         target = self.find(module)
         submodule = self.find(f"{module}.{name}") if name else None
         if submodule:
@@ -127,14 +136,19 @@ class ModuleGraph:
                 targets.append(target)
             return [*targets, submodule]
         if target is None:
-            if name is None and os.path.isdir(f"{self._root}/{module.replace('.', '/')}"):
+            if self._is_package(f"{module}.{name}" if name else module):
                 return targets
-            missing = f"{module}.{name}" if name and self._is_folder(module) else module
+            missing = f"{module}.{name}" if name and self._is_package(module) else module
             raise ImportError(f"no module '{missing}'{self._suggest_module(missing)}")
         names = self._read_names(target)
         if name and name != "*" and names is not None and name not in names:
             raise ImportError(f"'{module}' has no '{name}'{suggest(name, [*names, *self._list(module)])}")
         return [*targets, target]
+
+    def _find_inits(self, parts: list[str]) -> list[str]:
+        """Return the `__init__.py` files, those with code, that importing a module runs before it."""
+        inits = [self.find(".".join(parts[:end])) for end in range(1, len(parts))]
+        return [init for init in inits if init and not self.facts(init)["is_empty"]]
 
     def _read_names(self, path: str) -> list[str] | None:
         try:
@@ -143,8 +157,8 @@ class ModuleGraph:
             return None  # its syntax error is reported where it is followed
         return names
 
-    def _is_folder(self, module: str) -> bool:
-        return os.path.isdir(f"{self._root}/{module.replace('.', '/')}")
+    def _is_package(self, module: str) -> bool:
+        return self.is_folder(module.replace(".", "/"))
 
     def _suggest_module(self, module: str) -> str:
         package, _, name = module.rpartition(".")
@@ -153,7 +167,7 @@ class ModuleGraph:
 
     def _list(self, package: str) -> list[str]:
         """Return the names of what stands in a package's folder, none where it is no folder."""
-        if not self._is_folder(package):
+        if not self._is_package(package):
             return []
         entries = os.listdir(f"{self._root}/{package.replace('.', '/')}")
         return [entry.removesuffix(".py") for entry in entries]

@@ -246,10 +246,13 @@ def lock_file_of(experiment: str) -> str:
     return dvc_file_of(experiment).removesuffix("yaml") + "lock"
 
 
-def _values(experiment: Experiment, section: str) -> dict[str, tuple[bool, Any]]:
+def _values(experiment: Experiment, section: str) -> dict[str, Any]:
     """Return the effective params of a section, true and 1 told apart."""
     return {
-        key: (isinstance(setting.value, bool), setting.value)
-        for key, setting in experiment.settings.items()
-        if key.startswith(f"{section}.")
+        key: _tell_apart(setting.value) for key, setting in experiment.settings.items() if key.startswith(f"{section}.")
     }
+
+
+def _tell_apart(value: Any) -> Any:
+    """Return a value that equals another's only where both are booleans or neither is."""
+    return tuple(map(_tell_apart, value)) if isinstance(value, list) else (isinstance(value, bool), value)

@@ -4,6 +4,8 @@ The result is plain JSON, so that the index can remember it.
 """
 
 import ast
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline.errors import ConfigError, Problem
@@ -12,7 +14,8 @@ from pipeline.errors import ConfigError, Problem
 def parse_source(text: bytes, path: str) -> dict[str, Any]:
     """Return the facts of one file:
 
-    imports   [module, name or None, relative level, line, column] of every import, in functions too
+    imports   [module, name or None, relative level, line, column, may_fail] of every import, in functions too;
+              may_fail says that the file goes on without it, or that only a type checker reads it
     bindings  name at the top level → [module, name or None, level] that an import bound to it
     names     every name bound at the top level; None where `import *` or `__getattr__` binds unknown ones
     classes   name → {line, bases: dotted names, fields: its annotated attributes}
@@ -21,7 +24,9 @@ def parse_source(text: bytes, path: str) -> dict[str, Any]:
     Raises ConfigError, with the place, at a syntax error.
     """
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an invalid escape, say: whoever runs the file is told
+            tree = ast.parse(text)
     except SyntaxError as error:
         problem = Problem(path, error.lineno or 0, error.offset or 0, f"syntax error: {error.msg}")
         raise ConfigError([problem]) from None
@@ -29,7 +34,7 @@ def parse_source(text: bytes, path: str) -> dict[str, Any]:
         raise ConfigError([Problem(path, 0, 0, f"not Python source: {error}")]) from None
     top_level = _flatten(tree.body)
     return {
-        "imports": [found for node in ast.walk(tree) for found in _read_import(node)],
+        "imports": list(_read_imports(tree, may_fail=False)),
         "bindings": _read_bindings(top_level),
         "names": _read_names(top_level),
         "classes": {node.name: _read_class(node) for node in top_level if isinstance(node, ast.ClassDef)},
@@ -50,13 +55,33 @@ def _flatten(body: list[ast.stmt]) -> list[ast.stmt]:
     return statements
 
 
-def _read_import(node: ast.AST) -> list[list[Any]]:
+def _read_imports(node: ast.AST, *, may_fail: bool) -> Iterator[list[Any]]:
     if isinstance(node, ast.Import):
-        return [[alias.name, None, 0, node.lineno, node.col_offset + 1] for alias in node.names]
-    if isinstance(node, ast.ImportFrom):
-        place = [node.level, node.lineno, node.col_offset + 1]
-        return [[node.module or "", alias.name, *place] for alias in node.names]
-    return []
+        for alias in node.names:
+            yield [alias.name, None, 0, node.lineno, node.col_offset + 1, may_fail]
+    elif isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            yield [node.module or "", alias.name, node.level, node.lineno, node.col_offset + 1, may_fail]
+    for field, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                guarded = field == "body" and _is_guard(node)
+                yield from _read_imports(child, may_fail=may_fail or guarded)
+
+
+def _is_guard(node: ast.AST) -> bool:
+    """Say whether imports in the body of a statement may fail: `try` with ImportError caught, `if TYPE_CHECKING`."""
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING"
+    if not isinstance(node, ast.Try):
+        return False
+    caught = {
+        name.id
+        for h in node.handlers
+        for name in ast.walk(h.type or ast.Name("Exception"))
+        if isinstance(name, ast.Name)
+    }
+    return bool(caught & {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 
 
 def _read_bindings(statements: list[ast.stmt]) -> dict[str, list[Any]]:
@@ -78,7 +103,8 @@ def _read_names(statements: list[ast.stmt]) -> list[str] | None:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             names.add(node.name)
         else:
-            names |= {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+            stored = (child for child in ast.walk(node) if isinstance(getattr(child, "ctx", None), ast.Store))
+            names |= {child.id for child in stored if isinstance(child, ast.Name)}
     return None if names & {"*", "__getattr__"} else sorted(names)
 
 
@@ -91,19 +117,27 @@ def _read_fields(node: ast.ClassDef) -> dict[str, Any]:
     """Return field name → {schema: the JSON Schema of its annotation, required: whether it has no default}."""
     return {
         statement.target.id: {
-            "schema": _read_annotation(statement.annotation),
+            "schema": _read_field(statement.annotation),
             "required": statement.value is None,
         }
         for statement in node.body
         if isinstance(statement, ast.AnnAssign)
         and isinstance(statement.target, ast.Name)
-        and not ast.unparse(statement.annotation).startswith(("ClassVar", "typing.ClassVar"))
+        and ast.unparse(statement.annotation).partition("[")[0].rpartition(".")[2] not in ("ClassVar", "KW_ONLY")
     }
 
 
 _SCALARS = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "None": "null"}
 _ARRAYS = ("list", "tuple", "Sequence", "List", "Tuple")
 _OBJECTS = ("dict", "Mapping", "Dict")
+
+
+def _read_field(annotation: ast.expr) -> dict[str, Any]:
+    """Return the JSON Schema of an annotation; one that says nothing about JSON accepts anything."""
+    try:
+        return _read_annotation(annotation)
+    except (ValueError, SyntaxError, IndexError):
+        return {}
 
 
 def _read_annotation(node: ast.expr) -> dict[str, Any]:
@@ -140,10 +174,11 @@ def _read_subscript(node: ast.Subscript) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": _read_annotation(inner[-1])}
     if outer not in _ARRAYS:
         return {}
-    is_fixed = outer.lower() == "tuple" and ast.unparse(inner[-1]) != "..."
+    inner = [] if ast.unparse(node.slice) == "()" else inner
+    is_fixed = outer.lower() == "tuple" and (not inner or ast.unparse(inner[-1]) != "...")
     if not is_fixed:
-        return {"type": "array", "items": _read_annotation(inner[0])}
-    items = [_read_annotation(item) for item in inner]
+        return {"type": "array", "items": _read_field(inner[0])}
+    items = [_read_field(item) for item in inner]
     return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
 
 

@@ -79,15 +79,13 @@ def _describe(error: ValidationError, name: str) -> Iterator[tuple[str, str | No
                 place = f" in '{name}'" if name else ""
                 yield f"unknown key '{key}'{place}{suggest(str(key), known) or _list_keys(known)}", key
     elif error.validator == "required":
-        missing = [key for key in wanted if key not in value]
-        yield f"{_quoted(name)}lacks the key '{missing[0]}'", None
+        yield f"{_quoted(name)}lacks the key {error.message.split(' is a required')[0]}", None
     elif error.validator == "type":
         yield f"{_quoted(name)}is {_show(value)}, wanted {_name_type(wanted)}", None
     elif error.validator == "enum":
-        yield f"{_quoted(name)}is {_show(value)}, wanted one of {', '.join(map(_show, wanted))}", None
+        yield f"{_quoted(name)}is {_show(value)}, wanted {_name_option({'enum': wanted})}", None
     elif error.validator == "anyOf":
-        types = [_name_type(option["type"]) for option in wanted if "type" in option]
-        yield f"{_quoted(name)}is {_show(value)}, wanted {' or '.join(types)}", None
+        yield f"{_quoted(name)}is {_show(value)}, wanted {' or '.join(map(_name_option, wanted))}", None
     elif error.validator == "pattern":
         schema: Any = error.schema
         example = schema.get("examples", [wanted])[0]
@@ -102,6 +100,12 @@ def _quoted(name: str) -> str:
 
 def _list_keys(known: Sequence[str]) -> str:
     return f"; there are {', '.join(known)}" if known else "; there are none"
+
+
+def _name_option(option: Mapping[str, Any]) -> str:
+    if "enum" in option:
+        return f"one of {', '.join(map(_show, option['enum']))}"
+    return _name_type(option["type"]) if "type" in option else "something else"
 
 
 def _name_type(wanted: str | list[str]) -> str:

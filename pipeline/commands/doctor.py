@@ -85,7 +85,8 @@ def _check_gpu(project: Project) -> list[Finding]:
 
 
 def _check_repository(project: Project) -> list[Finding]:
-    is_git = run(["git", "rev-parse", "--git-dir"], project.root, check=False).returncode == 0
+    git = shutil.which("git")
+    is_git = git is not None and run([git, "rev-parse", "--git-dir"], project.root, check=False).returncode == 0
     is_dvc = (project.root / ".dvc" / "config").is_file()
     return [
         Finding("git repository", is_git, "found" if is_git else "missing", "" if is_git else "git init"),

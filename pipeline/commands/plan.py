@@ -21,7 +21,7 @@ from pipeline.tools import git
 def command(names: tuple[str, ...], revision: str | None, as_json: bool) -> None:
     """Say per experiment and stage what would happen, and why. Runs nothing."""
     project = find_project(Path.cwd())
-    if revision:
+    if revision is not None:
         _print_changes(_find_changes(project, names, revision), as_json)
     else:
         experiments = project.select(names)

@@ -1,16 +1,13 @@
 """Say what metrics mean: on which samples, by which code, with which params. `pipeline.certificates` compares it."""
 
-import ast
 import hashlib
-import inspect
-import textwrap
-from types import FunctionType
 from typing import Any
 
 from torch import Tensor
 
 from common.dataset import Batch
 from common.evaluator import Evaluator, Predictions
+from pipeline.stages.codehash import hash_code
 
 VERSION = 1
 
@@ -32,7 +29,7 @@ def build_certificate(
             "targets_sha256": _hash_tensor(predictions.targets[order]),
             "inputs_sha256": _hash_tensor(test.inputs),
         },
-        "procedure_sha256": hash_code(type(evaluator).evaluate, type(evaluator).predict, type(evaluator).batches),
+        "procedure_sha256": hash_code(evaluator.evaluate),
         "params": params.get("evaluate", {}),
         "dtype": str(predictions.logits.dtype).removeprefix("torch."),
         "seed": evaluator.runtime.seed,
@@ -45,33 +42,6 @@ def build_certificate(
             for name, metric in evaluator.metrics().items()
         },
     }
-
-
-def hash_code(*functions: Any) -> str:
-    """Return the sha256 of functions and of the first-party functions that they call by name.
-
-    Comments, docstrings and layout do not count.
-    """
-    seen: dict[str, str] = {}
-    waiting = list(functions)
-    while waiting:
-        function = waiting.pop()
-        name = f"{function.__module__}.{function.__qualname__}"
-        if name in seen or not isinstance(function, FunctionType):
-            continue
-        seen[name] = _dump_source(function)
-        called = (function.__globals__.get(name) for name in function.__code__.co_names)
-        waiting += [f for f in called if getattr(f, "__module__", "").startswith(("common.", "experiments."))]
-    # A renamed or copied experiment computes the same thing: where the code stands does not count, what it says does.
-    return hashlib.sha256("\n".join(sorted(seen.values())).encode()).hexdigest()
-
-
-def _dump_source(function: FunctionType) -> str:
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)
 
 
 def _hash_tensor(tensor: Tensor) -> str:

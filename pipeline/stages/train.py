@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common.config import build_config
 from common.dataset import read_dataset
 from common.saved_model import write_model
 from pipeline.stages.task import Task
@@ -23,7 +22,7 @@ def run(task: Task) -> dict[str, float]:
         for name in ("train", "valid")
     }
     model_class = task.component("model")
-    config = build_config(model_class, task.params["model"])
+    config = task.config("model", "model")
     model = model_class(config, dataset.metadata)
     history = History(task.target_dir)
     started = time.perf_counter()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.tools.process import run
+from pipeline.tools.process import read_output, run
 
 
 def read_commit(root: Path) -> tuple[str | None, bool]:
@@ -21,7 +21,7 @@ def resolve_range(root: Path, revision: str) -> tuple[str, str | None]:
     checked out: what a change affects is read from the files here.
     """
     left, dots, right = revision.partition("...") if "..." in revision else revision.partition("..")
-    start = _resolve(root, left or "HEAD")
+    start = _resolve(root, left or ("HEAD" if dots else ""))
     if not dots:
         return start, None
     end = _resolve(root, right or "HEAD")
@@ -48,9 +48,9 @@ def read_files(root: Path, revision: str, paths: list[str]) -> dict[str, bytes]:
     """Return the contents of those files that exist at a revision."""
     found = {}
     for path in paths:
-        done = run(["git", "show", f"{revision}:{path}"], root, check=False)
-        if not done.returncode:
-            found[path] = done.stdout.encode()
+        content = read_output(["git", "show", f"{revision}:{path}"], root)
+        if content is not None:
+            found[path] = content
     return found
 
 
@@ -61,7 +61,8 @@ def list_files(root: Path, revision: str, folder: str) -> list[str]:
 
 
 def _resolve(root: Path, revision: str) -> str:
-    done = run(["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], root, check=False)
+    args = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
+    done = run(args, root, check=False)
     if done.returncode:
         raise UsageError(f"git knows no revision '{revision}'", "git fetch, or name another revision")
     return done.stdout.strip()

@@ -28,6 +28,12 @@ def run(args: Sequence[str], cwd: Path, *, check: bool = True) -> subprocess.Com
     return done
 
 
+def read_output(args: Sequence[str], cwd: Path) -> bytes | None:
+    """Run a program to its end and return what it printed, byte by byte, or None where it failed."""
+    done = subprocess.run(args, cwd=cwd, env=_environment({}), capture_output=True, stdin=subprocess.DEVNULL)
+    return None if done.returncode else done.stdout
+
+
 class Child:
     """A program that runs until its lifeline, its standard input, is closed; its output is read line by line."""
 

@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError
 from tests.checkouts import Checkout
 
 NET = "from common.model import ConvNet\n\nclass Net(ConvNet): pass\n"
+BLOCK = "from torch import nn\n\nclass Block(nn.Module): pass\n\n"
 FOLDER = "experiments/net"
 
 
@@ -60,8 +61,7 @@ def test_file_overrides_its_component_when_it_extends_the_base(checkout: Checkou
 
 
 def test_subclass_of_the_base_is_meant_when_plain_modules_stand_beside_it(checkout: Checkout) -> None:
-    block = "from torch import nn\n\nclass Block(nn.Module): pass\n\n"
-    checkout.write(f"{FOLDER}/model.py", block + NET)
+    checkout.write(f"{FOLDER}/model.py", BLOCK + NET)
     assert find(checkout) == Component("model", f"{FOLDER}/model.py", "Net", "net")
 
 
@@ -106,6 +106,7 @@ WANTED = "wanted exactly one subclass of common.model.Model"
         ("class A: pass\n\nclass B(A): pass\n", f"1:1: defines 'A', 'B', {WANTED}"),
         ("from common.trainer import Trainer\n\nclass A(Trainer): pass\n", f"1:1: defines 'A', {WANTED}"),
         (f"{NET}\nclass Other(ConvNet): pass\n", f"5:1: defines 'Net', 'Other', {WANTED}"),
+        (f"{BLOCK}{NET}\nclass Other(ConvNet): pass\n", f"9:1: defines 'Net', 'Other', {WANTED}"),
         (f"{NET}\nclass Other(Net): pass\n", f"5:1: defines 'Net', 'Other', {WANTED}"),
     ],
 )

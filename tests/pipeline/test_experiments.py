@@ -22,7 +22,7 @@ from common.trainer import Trainer
 @dataclass(frozen=True)
 class Config(trainer.Config):
     gamma: float = 2.0
-    schedule: Mapping[str, int] = field(default_factory=dict)
+    schedule: Mapping[str, int] | None = None
     steps: list[int] = field(default_factory=list)
 
 
@@ -95,6 +95,20 @@ def test_params_are_merged_deeply_when_parent_and_child_set_the_same_mapping(che
     train = get(checkout).section("train")
     assert train["schedule"] == {"warmup": 5, "decay": 2}
     assert train["steps"] == [3]
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "schedule"),
+    [("null", "{warmup: 1}", {"warmup": 1}), ("{warmup: 1}", "null", None), ("{}", "{warmup: 1}", {"warmup": 1})],
+)
+def test_param_takes_the_place_of_the_parents_when_only_one_of_them_is_a_filled_mapping(
+    checkout: Checkout, parent: str, child: str, schedule: dict[str, int] | None
+) -> None:
+    checkout.experiment("base", f"params: {{train: {{schedule: {parent}}}}}\n", trainer=TRAINER)
+    checkout.experiment("net", f"inherits: base\nparams: {{train: {{schedule: {child}}}}}\n")
+    net = get(checkout)
+    assert net.section("train")["schedule"] == schedule
+    assert len([key for key in net.settings if key.startswith("train.schedule")]) == 1
 
 
 @pytest.mark.parametrize("params", ["{train: {}}", "{train: {schedule: {}}}"])

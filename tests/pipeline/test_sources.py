@@ -24,13 +24,13 @@ def read_field(declaration: str) -> dict[str, Any] | None:
 @pytest.mark.parametrize(
     ("text", "imports"),
     [
-        ("import os", [["os", None, 0, 1, 1]]),
-        ("import os.path as p, sys", [["os.path", None, 0, 1, 1], ["sys", None, 0, 1, 1]]),
-        ("from common.model import ConvNet as Net", [["common.model", "ConvNet", 0, 1, 1]]),
-        ("from . import a, b", [["", "a", 1, 1, 1], ["", "b", 1, 1, 1]]),
-        ("from ..c import *", [["c", "*", 2, 1, 1]]),
-        ("def f():\n    import os", [["os", None, 0, 2, 5]]),
-        ("class A:\n    def f(self):\n        from os import path", [["os", "path", 0, 3, 9]]),
+        ("import os", [["os", None, 0, 1, 1, False]]),
+        ("import os.path as p, sys", [["os.path", None, 0, 1, 1, False], ["sys", None, 0, 1, 1, False]]),
+        ("from common.model import ConvNet as Net", [["common.model", "ConvNet", 0, 1, 1, False]]),
+        ("from . import a, b", [["", "a", 1, 1, 1, False], ["", "b", 1, 1, 1, False]]),
+        ("from ..c import *", [["c", "*", 2, 1, 1, False]]),
+        ("def f():\n    import os", [["os", None, 0, 2, 5, False]]),
+        ("class A:\n    def f(self):\n        from os import path", [["os", "path", 0, 3, 9, False]]),
         ("x = 'import os'", []),
     ],
 )
