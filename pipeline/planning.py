@@ -173,16 +173,21 @@ class Planner:
     def _plan_recorded(self, stage: Stage, entry: Mapping[str, Any]) -> PlannedStage:
         """Plan a stage whose inputs are the recorded ones: only its outs may be missing or edited."""
         outs: dict[str, str] = entry["outs"]
-        reasons, is_lost, is_absent = [], False, False
+        missing: list[str] = []
+        edited: list[str] = []
+        is_lost = is_absent = False
         for out in stage.kind.outs:
             recorded = outs.get(out.path)
             actual = hash_out(self._root, f"{stage.folder}/{out.path}", self._index)
             if recorded is not None and actual == recorded:
                 continue
-            word = "is missing" if actual is None else "is not what the stage wrote"
-            reasons.append(Reason("output", out.path, f"{out.path} {word}"))
+            (missing if actual is None else edited).append(out.path)
             is_lost = is_lost or recorded is None or out.in_git  # DVC keeps no copy of what git keeps
             is_absent = is_absent or recorded is None or not self._cache.has(recorded)
+        reasons = [Reason("output", path, f"{path} is not what the stage wrote") for path in edited]
+        if missing:
+            more = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
+            reasons.insert(0, Reason("output", missing[0], f"{missing[0]}{more} missing"))
         if not reasons:
             return PlannedStage(stage, State.UP_TO_DATE, (), outs)
         if not is_lost and not is_absent:

@@ -201,6 +201,13 @@ def test_result_is_checked_out_when_it_is_missing_but_in_the_cache(recorded: Che
     assert planned["evaluate"].state is State.UP_TO_DATE
 
 
+def test_missing_outs_are_counted_when_there_are_several(recorded: Checkout) -> None:
+    shutil.rmtree(recorded.root / "experiments/x/outputs/train")
+    planned = plan(recorded, "x")["train"]
+    assert planned.state is State.CACHED
+    assert planned.why == "outputs/train/model and 5 more are missing"
+
+
 def test_result_is_checked_out_when_it_was_edited(recorded: Checkout) -> None:
     out = "outputs/train/history.csv"
     (recorded.root / "experiments/x" / out).write_text("by hand\n")

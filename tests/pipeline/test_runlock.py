@@ -86,7 +86,7 @@ def test_lock_is_held_on_when_a_child_of_its_holder_still_runs(path: Path) -> No
 
 def test_second_run_says_for_whom_it_waits_and_goes_on_when_the_first_is_done(path: Path) -> None:
     said: list[str] = []
-    is_waiting, is_held = threading.Event(), threading.Event()
+    is_waiting, is_held, may_end = threading.Event(), threading.Event(), threading.Event()
 
     def say(line: str) -> None:
         said.append(line)
@@ -95,16 +95,26 @@ def test_second_run_says_for_whom_it_waits_and_goes_on_when_the_first_is_done(pa
     def wait_for_it() -> None:
         with hold_run_lock(path, "force run second", wait=True, say=say):
             is_held.set()
+            may_end.wait(PATIENCE_S)
 
     second = threading.Thread(target=wait_for_it)
     with try_lock(path):
         second.start()
         assert is_waiting.wait(PATIENCE_S)
-        assert not is_held.is_set()
+    assert is_held.wait(PATIENCE_S)
+    with pytest.raises(ToolError, match="in use by 'force run second'"), try_lock(path):
+        pytest.fail("held by two")
+    may_end.set()
     second.join(PATIENCE_S)
-    assert is_held.is_set()
     assert len(said) == 1
     assert said[0].startswith(f"waiting for 'force run ours' (process {os.getpid()}, since ")
+
+
+def test_holder_has_its_own_name_when_the_one_before_had_a_longer_one(path: Path) -> None:
+    with hold_run_lock(path, "force run " + "a_long_name " * 20, wait=False, say=pytest.fail):
+        pass
+    with try_lock(path):
+        assert re.fullmatch(rf"'force run ours' \(process {os.getpid()}, since \d\d:\d\d:\d\d\)", path.read_text())
 
 
 def test_nothing_is_said_when_the_lock_is_free(path: Path) -> None:

@@ -34,6 +34,19 @@ class Recorder:
         run_graph(dependencies, self.execute, self.skip, num_workers, self.stop)
 
 
+class Watched(dict[str, set[str]]):
+    """Independent jobs; says when the scheduler comes to the last of them, so that all others are queued."""
+
+    def __init__(self, *jobs: str) -> None:
+        super().__init__({job: set() for job in jobs})
+        self.are_queued = threading.Event()
+
+    def __getitem__(self, job: str) -> set[str]:
+        if job == list(self)[-1]:
+            self.are_queued.set()
+        return super().__getitem__(job)
+
+
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """Let SIGINT raise KeyboardInterrupt in this thread, whatever runs the tests."""
@@ -73,39 +86,36 @@ def test_nothing_happens_when_there_are_no_jobs() -> None:
     assert recorder.executed == []
 
 
-def test_as_many_jobs_run_at_once_as_there_are_workers_when_they_are_independent() -> None:
-    both = threading.Barrier(2)
-    lock = threading.Lock()
-    running, peaks = set[str](), list[int]()
+@pytest.mark.parametrize("num_workers", [1, 2, 3])
+def test_as_many_jobs_run_at_once_as_there_are_workers_when_they_are_independent(num_workers: int) -> None:
+    graph = Watched(*"abcdef")
+    threads: dict[str, int] = {}
 
     def execute(job: str) -> bool:
-        with lock:
-            running.add(job)
-            peaks.append(len(running))
-        both.wait(PATIENCE_S)  # passes only while two are here
-        with lock:
-            running.remove(job)
-        return True
+        threads[job] = threading.get_ident()
+        return graph.are_queued.wait(PATIENCE_S)  # so that every worker has its first job before one is done
 
     recorder = Recorder()
-    run_graph({job: set() for job in "abcdef"}, execute, recorder.skip, 2, recorder.stop)
-    assert len(peaks) == 6
-    assert max(peaks) == 2
+    run_graph(graph, execute, recorder.skip, num_workers, recorder.stop)
+    assert sorted(threads) == list("abcdef")
+    assert len(set(threads.values())) == num_workers
 
 
 def test_a_running_job_is_stopped_and_none_is_started_when_the_main_thread_is_interrupted(interruptible: None) -> None:
+    graph = Watched("running", "queued", "last")
     stopped = threading.Event()
     started = []
 
     def execute(job: str) -> bool:
         started.append(job)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        if job == "running":
+            graph.are_queued.wait(PATIENCE_S)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         return stopped.wait(PATIENCE_S)
 
-    graph = {"a": set(), "b": set(), "c": {"a"}}
     with pytest.raises(KeyboardInterrupt):
         run_graph(graph, execute, Recorder().skip, 1, stopped.set)
-    assert started == ["a"]
+    assert started == ["running"]
     assert stopped.is_set()
 
 
