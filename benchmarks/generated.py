@@ -111,7 +111,7 @@ def generate(folder: Path, num_experiments: int) -> Path:
     texts = render_generated(project.experiments, selected, ownership)
     write_files(folder, texts, find_drift(folder, texts))
     for name in selected:
-        _write_lock(project, name, ownership.owned(name))
+        record_stages(project, name, ownership.owned(name))
     return folder
 
 
@@ -123,7 +123,7 @@ def _write_experiment(folder: Path, name: str, number: int) -> None:
         (target / file).write_text(text.format(**values))
 
 
-def _write_lock(project: Project, name: str, stages: list[Stage]) -> None:
+def record_stages(project: Project, name: str, stages: list[Stage]) -> None:
     """Write small outs, and a dvc.lock that says the stages made them from the present inputs."""
     entries = {}
     for stage in stages:
@@ -131,7 +131,7 @@ def _write_lock(project: Project, name: str, stages: list[Stage]) -> None:
             _write_out(project.root / stage.folder / out.path, name)
             project.index.forget(f"{stage.folder}/{out.path}")
             if not out.in_git:
-                _store(project, f"{stage.folder}/{out.path}")
+                store_out(project, f"{stage.folder}/{out.path}")
         deps = [
             {"path": stage.relative(path), "hash": "md5", "md5": hash_out(project.root, path, project.index)}
             for path in sorted([*stage.files, *stage.products], key=stage.relative)
@@ -161,7 +161,7 @@ def _write_out(path: Path, name: str) -> None:
         (path / file).write_text(f"{name} {file} {path}\n")
 
 
-def _store(project: Project, path: str) -> None:
+def store_out(project: Project, path: str) -> None:
     """Put an out into the DVC cache, as DVC would: the files, and for a folder the list of them."""
     folder = project.root / path
     files = sorted(folder.iterdir()) if folder.is_dir() else [folder]

@@ -8,8 +8,9 @@ from typing import Any
 from pipeline.documents import parse_yaml
 from pipeline.dvcfiles import render_dvc_file
 from pipeline.errors import ConfigError
-from pipeline.experiments import Experiment, flatten
+from pipeline.experiments import Experiment
 from pipeline.ownership import STAGES, Ownership, Stage
+from pipeline.params import flatten
 
 
 @dataclass(frozen=True)

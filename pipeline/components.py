@@ -145,6 +145,9 @@ def _class_fields(path: str, name: str, modules: ModuleGraph) -> Mapping[str, An
 
 def _config_fields(path: str, name: str, modules: ModuleGraph) -> Mapping[str, Any]:
     facts = modules.facts(path)["classes"][name]
+    if facts["fields"] and not facts["is_dataclass"]:
+        hint = f"write @dataclass(frozen=True) above `class {name}`"
+        raise ConfigError([Problem(path, facts["line"], 1, f"'{name}' has fields, but is no dataclass", hint)])
     fields: dict[str, Any] = {}
     for dotted in facts["bases"]:
         base_path, base_name = modules.resolve(path, dotted, imported=dotted == name)

@@ -4,6 +4,7 @@ YAML 1.1's traps are closed: scalars follow the core schema of YAML 1.2, as DVC 
 `12:30` are text, `012` is twelve), and a key that comes twice is an error.
 """
 
+import json
 import re
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -45,6 +46,11 @@ def _construct_scalar(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
+def _refuse_date(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> None:
+    problem = f"write the date {node.value} in quotes: DVC would not read it as text"
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
 def _build_bool(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
@@ -78,6 +84,7 @@ _PATTERNS = {
     ),
     "merge": (r"<<", "<"),
     "value": (r"=", "="),  # which DVC refuses
+    "timestamp": (r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].*)?", "0123456789"),  # which DVC would read as a date
 }
 for _name, (_pattern, _first) in _PATTERNS.items():
     CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"(?:{_pattern})$"), list(_first))
@@ -87,6 +94,7 @@ CoreLoader.yaml_constructors = {
     for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
     if tag is None or tag.rpartition(":")[2] in ("str", "seq", "map")
 }
+CoreLoader.add_constructor("tag:yaml.org,2002:timestamp", _refuse_date)
 for _name in _BUILD:
     CoreLoader.add_constructor(f"tag:yaml.org,2002:{_name}", _construct_scalar)
 
@@ -100,7 +108,12 @@ def parse_yaml(text: str | bytes, path: str) -> Any:
         if "\t" in (text if isinstance(text, str) else text.decode(errors="replace")):
             for _ in yaml.scan(text, yaml.SafeLoader):  # as strict with tabs as DVC; libyaml is not
                 pass
-        return yaml.load(text, CoreLoader)
+        value = yaml.load(text, CoreLoader)
+        if b"&" in (text if isinstance(text, bytes) else text.encode()):
+            json.dumps(value)
+        return value
+    except ValueError:
+        raise ConfigError([Problem(path, 0, 0, "an alias stands inside what it stands for")]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)

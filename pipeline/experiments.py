@@ -7,8 +7,9 @@ import keyword
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,12 @@ from pipeline.documents import locate, parse_yaml
 from pipeline.errors import ConfigError, Problem, UsageError, suggest
 from pipeline.index import FileIndex
 from pipeline.modules import ModuleGraph
+from pipeline.params import Setting, covers, find_dotted, flatten, is_set, nest
 from pipeline.validation import Schema, find_problems, load_schema
 
 COMMON = "common"
 PARAMS_FILE = "params.yaml"
 NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """An effective param, and where it comes from."""
-
-    value: Any
-    file: str  # relative to the root
-    key: str  # the dotted key in that file
 
 
 @dataclass(frozen=True)
@@ -193,7 +186,7 @@ class Experiments:
         if isinstance(overrides, dict):
             problems += [
                 Problem(path, *locate(self._read_bytes(path), where, key=True), f"the key '{where[-1]}' holds a dot")
-                for where in _find_dotted(overrides, ("params",))
+                for where in find_dotted(overrides, ("params",))
             ]
         if isinstance(overrides, dict) and not found:
             problems += self._find_problems(self._params_schema(components), overrides, path, ["params"])
@@ -242,7 +235,21 @@ class Experiments:
                     components[kind.name] = self._find_declared(name, path, kind.name, reference, parent.lineage)
             except ConfigError as error:
                 problems += error.problems
+        if not problems:
+            problems = self._find_unused(folder, own_files)
         return components, own_files, problems
+
+    def _find_unused(self, folder: str, own_files: set[str]) -> list[Problem]:
+        """Return a fault for each file that nothing imports, and whose name is nearly that of a component."""
+        problems = []
+        for name in self.modules.list_package(folder.replace("/", ".")):
+            path = f"{folder}/{name}.py"
+            if name in KINDS or path in own_files or not self.index.exists(path):
+                continue
+            if close := get_close_matches(name, KINDS, n=1, cutoff=0.8):
+                message = f"is used by nothing; did you mean '{close[0]}'?"
+                problems.append(Problem(path, 0, 0, message, f"rename it, or delete {path}"))
+        return problems
 
     def _find_declared(self, name: str, path: str, kind: str, reference: str, lineage: tuple[str, ...]) -> Component:
         where = locate(self._read_bytes(path), ["components", kind])
@@ -287,7 +294,7 @@ class Experiments:
             section, _, rest = key.partition(".")
             if section in replaced and rest.partition(".")[0] not in replaced[section]:
                 continue
-            if key in overrides or not _covers(key, overrides):
+            if key in overrides or not covers(key, overrides):
                 settings[key] = setting
         for key, value in overrides.items():
             settings[key] = Setting(value, path, f"params.{key}")
@@ -305,7 +312,7 @@ class Experiments:
             Problem(path, 0, 0, f"'{section}.{name}' has no value and no default")
             for section in sections
             for name, field in self._fields(components, section).items()
-            if field["required"] and not _is_set(f"{section}.{name}", settings)
+            if field["required"] and not is_set(f"{section}.{name}", settings)
         ]
         if problems:
             raise ConfigError(problems)
@@ -346,35 +353,6 @@ class Experiments:
         return (self.root / path).read_bytes()
 
 
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, leaf) of nested dicts; an empty dict is a leaf.
-
-    >>> dict(flatten({"train": {"epochs": 3, "schedule": {"warmup": 1}}}))
-    {'train.epochs': 3, 'train.schedule.warmup': 1}
-    """
-    for key, item in value.items():
-        if isinstance(item, dict) and item:
-            yield from flatten(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", item
-
-
-def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the nested dicts that `flatten` would turn into `leaves`.
-
-    >>> nest({"train.epochs": 3, "train.schedule.warmup": 1})
-    {'train': {'epochs': 3, 'schedule': {'warmup': 1}}}
-    """
-    nested: dict[str, Any] = {}
-    for dotted, value in leaves.items():
-        *parents, last = dotted.split(".")
-        inner = nested
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[last] = value
-    return nested
-
-
 def suggest_name(name: str) -> str:
     """Return a Python identifier close to `name`.
 
@@ -394,24 +372,6 @@ def _describe_bad_name(name: str) -> Problem:
     folder = f"experiments/{name}"
     hint = f"git mv {shlex.quote(folder)} experiments/{suggest_name(name)}"
     return Problem(folder, 0, 0, f"'{name}' is no Python identifier or is taken", hint)
-
-
-def _is_set(field_key: str, settings: Mapping[str, Setting]) -> bool:
-    return any(key == field_key or key.startswith(f"{field_key}.") for key in settings)
-
-
-def _covers(key: str, overrides: Mapping[str, Any]) -> bool:
-    """Say whether an override replaces `key` by a leaf above or by a branch below it."""
-    return any(key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in overrides)
-
-
-def _find_dotted(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Yield the paths of keys with a dot, which DVC would take for a level of nesting."""
-    for key, inner in value.items():
-        if "." in key and len(path) > 2:  # above, it is an unknown key all the same
-            yield (*path, key)
-        if isinstance(inner, dict):
-            yield from _find_dotted(inner, (*path, key))
 
 
 def _may_import(path: str, lineage: tuple[str, ...]) -> bool:

@@ -15,6 +15,7 @@ from pipeline.index import FileIndex
 from pipeline.sources import parse_source
 
 FIRST_PARTY = ("common", "experiments")
+_NOT_FOR_COMPONENTS = ("pipeline", "benchmarks", "tests")
 
 
 class ModuleGraph:
@@ -96,7 +97,10 @@ class ModuleGraph:
         if head not in facts["bindings"] or (path, dotted) in seen:
             return "", dotted
         module, name, level = facts["bindings"][head]
-        parts = [*_absolute(path, module, level).split("."), *([name] if name else []), *rest]
+        try:
+            parts = [*_absolute(path, module, level).split("."), *([name] if name else []), *rest]
+        except ImportError:
+            return "", dotted
         for cut in range(len(parts) - 1, 0, -1):
             target = self.find(".".join(parts[:cut]))
             if target and target != path:
@@ -122,7 +126,7 @@ class ModuleGraph:
     def _find_targets(self, module: str, name: str | None) -> list[str]:
         """Return the first-party files that an import runs; raise ImportError, with the message, if it would fail."""
         top = module.partition(".")[0]
-        if top == "pipeline":
+        if top in _NOT_FOR_COMPONENTS:
             raise ImportError(f"imports '{module}': components know torch and common, not the tooling")
         if top not in FIRST_PARTY:
             if not _is_installed(top):
@@ -142,7 +146,7 @@ class ModuleGraph:
             raise ImportError(f"no module '{missing}'{self._suggest_module(missing)}")
         names = self._read_names(target)
         if name and name != "*" and names is not None and name not in names:
-            raise ImportError(f"'{module}' has no '{name}'{suggest(name, [*names, *self._list(module)])}")
+            raise ImportError(f"'{module}' has no '{name}'{suggest(name, [*names, *self.list_package(module)])}")
         return [*targets, target]
 
     def _find_inits(self, parts: list[str]) -> list[str]:
@@ -162,10 +166,10 @@ class ModuleGraph:
 
     def _suggest_module(self, module: str) -> str:
         package, _, name = module.rpartition(".")
-        match = suggest(name, self._list(package))
+        match = suggest(name, self.list_package(package))
         return match.replace("mean '", f"mean '{package}.") if match else ""
 
-    def _list(self, package: str) -> list[str]:
+    def list_package(self, package: str) -> list[str]:
         """Return the names of what stands in a package's folder, none where it is no folder."""
         if not self._is_package(package):
             return []
@@ -178,6 +182,8 @@ def _absolute(path: str, module: str, level: int) -> str:
     if not level:
         return module
     package = path.split("/")[:-level]
+    if not package:
+        raise ImportError(f"imports '{'.' * level}{module}' from above the checkout")
     return ".".join([*package, module] if module else package)
 
 

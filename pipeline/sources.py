@@ -18,7 +18,7 @@ def parse_source(text: bytes, path: str) -> dict[str, Any]:
               may_fail says that the file goes on without it, or that only a type checker reads it
     bindings  name at the top level → [module, name or None, level] that an import bound to it
     names     every name bound at the top level; None where `import *` or `__getattr__` binds unknown ones
-    classes   name → {line, bases: dotted names, fields: its annotated attributes}
+    classes   name → {line, bases: dotted names, fields: its annotated attributes, is_dataclass}
     is_empty  whether the file holds nothing but a docstring
 
     Raises ConfigError, with the place, at a syntax error.
@@ -110,7 +110,9 @@ def _read_names(statements: list[ast.stmt]) -> list[str] | None:
 
 def _read_class(node: ast.ClassDef) -> dict[str, Any]:
     bases = [ast.unparse(base.value if isinstance(base, ast.Subscript) else base) for base in node.bases]
-    return {"line": node.lineno, "bases": bases, "fields": _read_fields(node)}
+    decorators = [ast.unparse(decorator).partition("(")[0] for decorator in node.decorator_list]
+    is_dataclass = any(name.rpartition(".")[2] == "dataclass" for name in decorators)
+    return {"line": node.lineno, "bases": bases, "fields": _read_fields(node), "is_dataclass": is_dataclass}
 
 
 def _read_fields(node: ast.ClassDef) -> dict[str, Any]:

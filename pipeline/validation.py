@@ -99,6 +99,8 @@ def _quoted(name: str) -> str:
 
 
 def _list_keys(known: Sequence[str]) -> str:
+    if len(known) == 1:
+        return f"; there is only {known[0]}"
     return f"; there are {', '.join(known)}" if known else "; there are none"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.generated import _store, _write_lock
+from benchmarks.generated import record_stages, store_out
 from pipeline.components import KINDS
 from pipeline.dvccache import run_key
 from pipeline.ownership import Ownership, Stage, lock_file_of
@@ -43,7 +43,7 @@ def record(checkout: Checkout) -> None:
     experiments = project.select(())
     for name in sorted(experiments, key=lambda name: len(experiments[name].lineage)):
         if not (checkout.root / lock_file_of(name)).exists():
-            _write_lock(project, name, ownership.owned(name))
+            record_stages(project, name, ownership.owned(name))
 
 
 def record_run(checkout: Checkout, experiment: str, stage_name: str) -> None:
@@ -52,7 +52,7 @@ def record_run(checkout: Checkout, experiment: str, stage_name: str) -> None:
     stage = ownership.stage(experiment, stage_name)
     entry = read_lock(checkout, experiment)[stage_name]
     for out in stage.kind.outs:
-        _store(project, f"{stage.folder}/{out.path}")
+        store_out(project, f"{stage.folder}/{out.path}")
     deps = {dep["path"]: dep["md5"] for dep in entry["deps"]}
     key = run_key(entry["cmd"], deps, entry["params"], [out["path"] for out in entry["outs"]])
     folder = project.cache.folder / "runs" / key[:2] / key

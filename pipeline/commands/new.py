@@ -12,8 +12,9 @@ import click
 from pipeline.components import KINDS, Component
 from pipeline.documents import parse_yaml
 from pipeline.errors import ConfigError, UsageError, suggest
-from pipeline.experiments import COMMON, Experiment, is_name, nest, suggest_name
+from pipeline.experiments import COMMON, Experiment, is_name, suggest_name
 from pipeline.ownership import folder_of
+from pipeline.params import nest
 from pipeline.project import Project, find_project
 from pipeline.syncing import find_drift, render_generated, write_files
 
@@ -97,7 +98,7 @@ def _check_name(project: Project, name: str) -> None:
 
 
 def _split_overrides(text: str) -> list[str]:
-    kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
+    kinds = list(dict.fromkeys(kind.strip() for kind in text.split(",") if kind.strip()))
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f"no component '{kind}'{suggest(kind, list(KINDS))}", f"there are {', '.join(KINDS)}")

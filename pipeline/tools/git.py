@@ -37,7 +37,7 @@ def resolve_range(root: Path, revision: str) -> tuple[str, str | None]:
 
 def list_changed(root: Path, start: str, end: str | None) -> set[str]:
     """Return the paths that differ between two revisions, or between one and the files as they are, new ones too."""
-    args = ["git", "diff", "--name-only", "--no-renames", "-z", start, *([end] if end else [])]
+    args = ["git", "diff", "--relative", "--name-only", "--no-renames", "-z", start, *([end] if end else [])]
     changed = set(run(args, root).stdout.split("\0"))
     if end is None:
         changed |= set(run(["git", "ls-files", "--others", "--exclude-standard", "-z"], root).stdout.split("\0"))
@@ -48,7 +48,7 @@ def read_files(root: Path, revision: str, paths: list[str]) -> dict[str, bytes]:
     """Return the contents of those files that exist at a revision."""
     found = {}
     for path in paths:
-        content = read_output(["git", "show", f"{revision}:{path}"], root)
+        content = read_output(["git", "show", f"{revision}:./{path}"], root)
         if content is not None:
             found[path] = content
     return found

@@ -368,6 +368,39 @@ def test_experiment_is_refused_when_its_config_wants_a_value_that_nobody_gives(
     assert force("plan", "net") == refused(3, faults)
 
 
+def test_config_is_refused_when_it_is_no_dataclass(checkout: Checkout, force: Force) -> None:
+    checkout.experiment("net", WIDE, model=f"class Config:\n    channels: int = 3\n\n\n{NET}")
+    fault = f"{MODEL}:1:1: 'Config' has fields, but is no dataclass"
+    assert force("plan", "net") == refused(3, f"{fault}\nhint: write @dataclass(frozen=True) above `class Config`")
+
+
+def test_file_is_refused_when_its_name_is_nearly_that_of_a_component_and_nothing_uses_it(
+    checkout: Checkout, force: Force
+) -> None:
+    checkout.experiment("net", WIDE, modle=NET)
+    path = "experiments/net/modle.py"
+    text = f"{path}: is used by nothing; did you mean 'model'?\nhint: rename it, or delete {path}"
+    assert force("plan", "net") == refused(3, text)
+    checkout.write(
+        "experiments/net/model.py", NET.replace("common.model", "experiments.net.modle").replace("ConvNet", "Net")
+    )
+    assert force("plan", "net").status == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("from ....torch import nn", "1:1: imports '....torch' from above the checkout"),
+        ("import tests.checkouts", "1:1: imports 'tests.checkouts': components know torch and common, not the tooling"),
+    ],
+)
+def test_import_is_refused_when_it_leads_out_of_what_components_know(
+    checkout: Checkout, force: Force, line: str, fault: str
+) -> None:
+    checkout.experiment("net", model=f"{line}\n{NET}")
+    assert force("plan", "net") == refused(3, f"{MODEL}:{fault}")
+
+
 # Experiments that change nothing.
 
 

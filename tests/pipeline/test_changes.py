@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -274,3 +275,15 @@ def test_revision_is_refused_when_git_does_not_know_it(committed: Checkout, forc
 
 def test_revision_is_refused_when_it_is_empty(committed: Checkout, force: Callable[..., Ended]) -> None:
     assert force("plan", "--changed-since", "").status == 2
+
+
+def test_changes_are_found_when_the_checkout_is_a_folder_of_a_larger_repository(
+    checkout: Checkout, affected: Callable[..., Affected]
+) -> None:
+    checkout.experiment("wide", "params: {model: {channels: 64}}\n")
+    sync(checkout)
+    shutil.rmtree(checkout.root / ".git")
+    subprocess.run(["git", "init", "--quiet"], cwd=checkout.root.parent, check=True)
+    checkout.commit()
+    edit(checkout, "experiments/wide/experiment.yaml", "64", "48")
+    assert affected()["wide:train"] == ["model.channels: 64 → 48"]

@@ -57,7 +57,6 @@ def find_fault(text: str | bytes) -> str:
         ("y", "y"),
         ("12:30", "12:30"),
         ("12:30:45", "12:30:45"),
-        ("2026-01-01", "2026-01-01"),
         ("1.2.3", "1.2.3"),
         ("1e", "1e"),
         (".", "."),
@@ -82,6 +81,17 @@ def test_scalar_is_not_a_number_when_written_as_nan(text: str) -> None:
 def test_scalar_is_read_as_by_dvc_when_a_stage_depends_on_it(text: str) -> None:
     document = f"value: {text}\n"
     assert repr(parse_yaml(document, "a.yaml")) == repr(parse_as_dvc(document, "a.yaml"))
+
+
+@pytest.mark.parametrize("text", ["2026-01-01", "2026-01-01T00:00:00Z", "2026-01-01 10:00:00"])
+def test_date_is_refused_when_it_stands_without_quotes(text: str) -> None:
+    fault = f"a.yaml:1:4: write the date {text} in quotes: DVC would not read it as text"
+    assert find_fault(f"a: {text}\n") == fault
+    assert read_scalar(f"'{text}'") == text
+
+
+def test_alias_is_refused_when_it_stands_inside_what_it_stands_for() -> None:
+    assert find_fault("a: &x [*x]\n") == "a.yaml: an alias stands inside what it stands for"
 
 
 @pytest.mark.parametrize("text", ["a:\tb\n", "a: b\t# a comment\n", "a: =\n"])

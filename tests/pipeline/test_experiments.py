@@ -6,7 +6,8 @@ import pytest
 
 from pipeline import index
 from pipeline.errors import ConfigError, UsageError
-from pipeline.experiments import Experiment, Experiments, Setting, flatten, nest, suggest_name
+from pipeline.experiments import Experiment, Experiments, suggest_name
+from pipeline.params import Setting, flatten, nest
 from tests.checkouts import Checkout
 
 NET = "from common.model import ConvNet\n\nclass Net(ConvNet): pass\n"

@@ -156,7 +156,6 @@ def test_every_fault_is_found_when_several_files_have_some(build: Build) -> None
         ("import common.model", "common.model.ConvNet", ("common/model.py", "ConvNet")),
         ("import common.model as m", "m.ConvNet", ("common/model.py", "ConvNet")),
         ("from common.model import Block", "Block", ("common/blocks.py", "Block")),
-        ("from ...common.model import ConvNet", "ConvNet", ("common/model.py", "ConvNet")),
         ("from torch import nn", "nn.Module", ("", "torch.nn.Module")),
         ("import torch.nn as nn", "nn.Module", ("", "torch.nn.Module")),
         ("from torch.nn import Module", "Module", ("", "torch.nn.Module")),

@@ -84,6 +84,7 @@ def test_class_is_described_when_it_stands_at_the_top_level() -> None:
         """\
         import torch
 
+        @dataclass(frozen=True)
         class Net(torch.nn.Module, Generic[T]):
             depth: int
             width: int = 3
@@ -98,14 +99,15 @@ def test_class_is_described_when_it_stands_at_the_top_level() -> None:
     )["classes"]
     assert classes == {
         "Net": {
-            "line": 3,
+            "line": 4,
             "bases": ["torch.nn.Module", "Generic"],
             "fields": {
                 "depth": {"schema": {"type": "integer"}, "required": True},
                 "width": {"schema": {"type": "integer"}, "required": False},
             },
+            "is_dataclass": True,
         },
-        "Late": {"line": 9, "bases": ["Net"], "fields": {}},
+        "Late": {"line": 10, "bases": ["Net"], "fields": {}, "is_dataclass": False},
     }
 
 

@@ -1,0 +1,61 @@
+"""Params as dotted keys: how nested mappings are taken apart, put together and laid over each other."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An effective param, and where it comes from."""
+
+    value: Any
+    file: str  # relative to the root
+    key: str  # the dotted key in that file
+
+
+def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, leaf) of nested dicts; an empty dict is a leaf.
+
+    >>> dict(flatten({"train": {"epochs": 3, "schedule": {"warmup": 1}}}))
+    {'train.epochs': 3, 'train.schedule.warmup': 1}
+    """
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            yield from flatten(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the nested dicts that `flatten` would turn into `leaves`.
+
+    >>> nest({"train.epochs": 3, "train.schedule.warmup": 1})
+    {'train': {'epochs': 3, 'schedule': {'warmup': 1}}}
+    """
+    nested: dict[str, Any] = {}
+    for dotted, value in leaves.items():
+        *parents, last = dotted.split(".")
+        inner = nested
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = value
+    return nested
+
+
+def find_dotted(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of keys with a dot, which DVC would take for a level of nesting."""
+    for key, inner in value.items():
+        if "." in key and len(path) > 2:  # above, it is an unknown key all the same
+            yield (*path, key)
+        if isinstance(inner, dict):
+            yield from find_dotted(inner, (*path, key))
+
+
+def is_set(field_key: str, settings: Mapping[str, Setting]) -> bool:
+    return any(key == field_key or key.startswith(f"{field_key}.") for key in settings)
+
+
+def covers(key: str, overrides: Mapping[str, Any]) -> bool:
+    """Say whether an override replaces `key` by a leaf above or by a branch below it."""
+    return any(key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in overrides)
