@@ -42,6 +42,11 @@ class FileIndex:
         """Say whether `path` is a regular file."""
         return self._entry(path) is not None
 
+    def is_folder(self, path: str) -> bool:
+        """Say whether `path` is a folder."""
+        parent, _, name = path.rpartition("/")
+        return name in self._list(parent) and os.path.isdir(self._prefix + path)
+
     def md5(self, path: str) -> str | None:
         """Return the md5 of a file's bytes, as DVC records it, or None where there is no such file."""
         entry = self._entry(path)
@@ -124,10 +129,12 @@ class FileIndex:
 
     def _list(self, folder: str) -> frozenset[str]:
         if folder not in self._listed:
-            try:
-                self._listed[folder] = frozenset(os.listdir(self._prefix + folder))
-            except (FileNotFoundError, NotADirectoryError):
-                self._listed[folder] = frozenset()
+            parent, _, name = folder.rpartition("/")
+            names: frozenset[str] = frozenset()
+            if not folder or name in self._list(parent):
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    names = frozenset(os.listdir(self._prefix + folder))
+            self._listed[folder] = names
         return self._listed[folder]
 
 

@@ -49,7 +49,7 @@ class ModuleGraph:
 
     def is_folder(self, path: str) -> bool:
         """Say whether there is a folder at `path`."""
-        return os.path.isdir(f"{self._root}/{path}")
+        return self._index.is_folder(path)
 
     def closure(self, path: str) -> frozenset[str]:
         """Return `path` and every first-party file that it imports, directly or not."""
