@@ -39,6 +39,8 @@ def parse_lock(text: bytes, path: str) -> dict[str, Any]:
     Raises ConfigError where it is none.
     """
     hint = f"git checkout -- {path} brings back the committed one"
+    if not text.endswith(b"\n"):
+        raise ConfigError([Problem(path, 0, 0, "ends in the middle of a line", hint)])
     try:
         return {name: _read_entry(entry) for name, entry in parse_yaml(text, path)["stages"].items()}
     except ConfigError as error:

@@ -1,8 +1,10 @@
 """Execute a plan: check out what is cached, run the rest through DVC, check what came back."""
 
+import signal
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pipeline.dvccache import hash_out
@@ -41,6 +43,7 @@ class Execution:
         self._progress = progress
         self._run_lock = lock
         self._planning = threading.Lock()  # planner and index belong to one thread at a time
+        self._starting = threading.Lock()  # nothing starts while children are being ended
         self._children: set[Child] = set()
         self._is_stopping = False
         self._summary = Summary()
@@ -91,37 +94,51 @@ class Execution:
 
     def _execute(self, stage: Stage) -> bool:
         """Bring one stage up to date; return whether it is. Runs in a worker thread."""
+        workspace = Workspace(self._project.root / stage.folder, stage.name)
+        state, why = "done", ""
         try:
             with self._planning:
                 planned = self._plan(stage)
                 if planned.state is State.UP_TO_DATE:
                     return self._end(stage, "up to date", "")
+                state, why = "cached" if planned.state is State.CACHED else "done", planned.why
                 if planned.outs:
                     self._quarantine(planned.outs.values())
                 self._keep_edits(stage, self._project.planner(self._ownership).recorded_outs(stage))
-                workspace = Workspace(self._project.root / stage.folder, stage.name)
                 workspace.set_aside()
-            self._progress.start(stage.id)
-            failure = self._reproduce(stage, workspace)
-            with self._planning:
-                failure = failure or self._check(stage)
+            failure = self._reproduce(stage, workspace) or self._check(stage)
             if failure is None:
                 workspace.drop_previous()
-                return self._end(stage, "done", planned.why)
-            workspace.bring_back()
         except StageError as error:
             failure = error
-        except ForceError as error:
-            failure = StageError(f"{stage.name} of {stage.experiment}: {error.message}", error.hint)
+        except (ForceError, OSError) as error:
+            hint = error.hint if isinstance(error, ForceError) else "force doctor, then run it again"
+            failure = StageError(f"{stage.name} of {stage.experiment}: {error}", hint)
+        if failure is None:
+            return self._end(stage, state, why)
+        with suppress(OSError):
+            self._take_back(stage, workspace)
         if self._is_stopping:
             return self._end(stage, "interrupted", "")
         self._summary.failures[stage.id] = failure
-        return self._end(stage, "failed", failure.message)
+        return self._end(stage, "failed", failure.message.removeprefix(f"{stage.name} of {stage.experiment} failed: "))
+
+    def _take_back(self, stage: Stage, workspace: Workspace) -> None:
+        """Put the earlier outs back after a failure; outs that are new, but that DVC could not record, are kept."""
+        outcome = read_json(workspace.final / OUTCOME)
+        if workspace.has_previous() and outcome and outcome["status"] == "ok":
+            kept = self._attic.keep(f"{stage.folder}/outputs/{stage.name}")
+            self._progress.note(f"warning: DVC did not record what {stage.name} wrote; it is kept as {kept}")
+        workspace.bring_back()
 
     def _reproduce(self, stage: Stage, workspace: Workspace) -> StageError | None:
         """Let DVC run the stage, or take it from its run-cache; return why that failed."""
-        child = dvc.start_repro(self._project.root, stage, [self._run_lock])
-        self._children.add(child)
+        with self._starting:
+            if self._is_stopping:
+                return StageError("interrupted")
+            self._progress.start(stage.id)
+            child = dvc.start_repro(self._project.root, stage, [self._run_lock])
+            self._children.add(child)
         error, is_ours = "", False  # between DVC's own words before and after
         for line in child.lines():
             is_ours = not line.startswith(("Generating lock file", "Updating lock file")) and (
@@ -142,7 +159,8 @@ class Execution:
 
     def _check(self, stage: Stage) -> StageError | None:
         """Check that the outs are what DVC recorded: it does not verify what it checks out of its cache."""
-        planned = self._plan(stage)
+        with self._planning:
+            planned = self._plan(stage)
         if planned.state is State.UP_TO_DATE:
             return None
         return StageError(f"{stage.name} of {stage.experiment} ran, but {planned.why}", "force run again; force doctor")
@@ -161,9 +179,17 @@ class Execution:
         self._progress.end(job, "skipped", f"needs {blocker[1]} of {blocker[0]}")
 
     def _end_children(self) -> None:
-        self._is_stopping = True
-        for child in list(self._children):
+        """Start nothing new, and end what runs, all at once; another Ctrl-C does not stop this from being done."""
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        with self._starting:
+            self._is_stopping = True
+            children = list(self._children)
+        for child in children:
+            child.cut_lifeline()
+        for child in children:
             child.end()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _is_only_incomplete(planned: PlannedStage) -> bool:

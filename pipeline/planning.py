@@ -3,6 +3,7 @@
 Compares files with what DVC recorded; runs nothing and imports neither dvc nor torch.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,8 +12,13 @@ from typing import Any
 
 from pipeline.dvccache import DvcCache, hash_out, run_key
 from pipeline.dvcfiles import parse_lock
+from pipeline.errors import ConfigError
 from pipeline.index import FileIndex
 from pipeline.ownership import STAGES, Ownership, Stage, lock_file_of
+
+# DVC writes a dvc.lock in place while other stages read it: what cannot be read may just be half written.
+_NUM_READS = 10
+_READ_AGAIN_S = 0.05
 
 
 class State(StrEnum):
@@ -91,10 +97,18 @@ class Planner:
         Raises ConfigError where the file is none that can be read.
         """
         path = lock_file_of(experiment)
-        if not self._index.exists(path):
-            return {}
-        stages: dict[str, Any] = self._index.fact(path, "lock", lambda text: parse_lock(text, path))
-        return stages
+        for patience in range(_NUM_READS, -1, -1):
+            if not self._index.exists(path):
+                return {}
+            try:
+                stages: dict[str, Any] = self._index.fact(path, "lock", lambda text: parse_lock(text, path))
+                return stages
+            except (ConfigError, FileNotFoundError):
+                if not patience:
+                    raise
+                time.sleep(_READ_AGAIN_S)
+                self._index.forget(path)
+        return {}
 
     def recorded_outs(self, stage: Stage) -> dict[str, str]:
         """Return path → md5 of the outs that dvc.lock records for a stage, whatever its inputs were."""

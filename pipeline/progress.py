@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
@@ -64,22 +65,19 @@ class Progress:
             row.state, row.text, row.ended = state, text, monotonic()
             if not self._is_live:
                 place = f"{stage[0]}: {stage[1]}"
-                print(
-                    "  ".join(part for part in (f"{state:<10}", place, row.seconds(), text) if part),
-                    flush=True,
-                )
+                _print("  ".join(part for part in (f"{state:<10}", place, row.seconds(), text) if part))
 
     def note(self, line: str) -> None:
         """Print a line that stays."""
-        with self._lock:
-            if self._is_live:
-                self._live.console.print(line, highlight=False, markup=False)
-            else:
-                print(line, flush=True)
+        if self._is_live:  # without our lock: the console has its own, and holds it while it asks us for the rows
+            self._live.console.print(line, highlight=False, markup=False)
+        else:
+            with self._lock:
+                _print(line)
 
     def _render(self, everything: bool = False) -> Group:
         with self._lock:
-            rows = list(self._rows.items())
+            rows = everything_there = list(self._rows.items())
         hidden = 0
         if len(rows) > _MAX_ROWS and not everything:
             shown = [(stage, row) for stage, row in rows if row.state in ("running", "failed")][:_MAX_ROWS]
@@ -90,7 +88,12 @@ class Progress:
         if not hidden:
             return Group(table)
         counts = dict.fromkeys(("waiting", "done", "up to date", "cached", "skipped"), 0)
-        for row in self._rows.values():
+        for _, row in everything_there:
             counts[row.state] = counts.get(row.state, 0) + 1
         text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         return Group(table, Text(f"… {text}", style="dim"))
+
+
+def _print(line: str) -> None:
+    with suppress(BrokenPipeError):  # the reader went away, as `head` does: the run goes on
+        print(line, flush=True)

@@ -42,9 +42,11 @@ class Workspace:
         aside = self.final.with_suffix(".old")
         shutil.rmtree(aside, ignore_errors=True)
         with suppress(FileNotFoundError):
+            self.failed_log_path.unlink()
+        with suppress(FileNotFoundError):
             os.rename(self.final, aside)
         os.rename(self.partial, self.final)
-        shutil.rmtree(aside, ignore_errors=True)
+        _move_missing(aside, self.final)
 
     def discard(self) -> None:
         """Drop what a failed run wrote, but for its log; a disk that is full has room again before the log moves."""
@@ -64,17 +66,27 @@ class Workspace:
 
     def bring_back(self) -> None:
         """Put back what was set aside, wherever nothing newer stands; without a newer result, all of it."""
-        if not self._previous.exists():
-            return
-        self.final.mkdir(parents=True, exist_ok=True)
-        for entry in self._previous.iterdir():
-            if not (self.final / entry.name).exists():
-                os.rename(entry, self.final / entry.name)
-        self.drop_previous()
+        if self._previous.exists():
+            self.final.mkdir(parents=True, exist_ok=True)
+            _move_missing(self._previous, self.final)
+
+    def has_previous(self) -> bool:
+        """Say whether outs are set aside."""
+        return self._previous.exists()
 
     def drop_previous(self) -> None:
-        """Forget what was set aside: the stage has a new result."""
-        shutil.rmtree(self._previous, ignore_errors=True)
+        """Forget the outs that were set aside: the stage has new ones. Files that are not the stage's own stay."""
+        with suppress(FileNotFoundError):
+            (self._previous / self.failed_log_path.name).unlink()
+        self.bring_back()
+
+
+def _move_missing(source: Path, target: Path) -> None:
+    """Move into `target` what `source` has and `target` has not, and delete the rest of `source`."""
+    for entry in list(source.iterdir()) if source.exists() else ():
+        if not (target / entry.name).exists():
+            os.rename(entry, target / entry.name)
+    shutil.rmtree(source, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -6,6 +6,7 @@ import click
 
 from pipeline.cli import print_json
 from pipeline.comparison import compare_experiments, describe_rows, print_comparison
+from pipeline.errors import ConfigError
 from pipeline.project import find_project
 
 
@@ -16,7 +17,7 @@ from pipeline.project import find_project
 def command(names: tuple[str, ...], baseline: str, as_json: bool) -> None:
     """Compare the metrics of the experiments, each with its parent. Reads what the last runs left."""
     project = find_project(Path.cwd())
-    experiments = project.select(names)
+    experiments, problems = (project.select(names), []) if names else project.experiments.load_all()
     ownership = project.ownership({**experiments, **(project.select((baseline,)) if baseline else {})})
     rows = compare_experiments(project.root, experiments, ownership, project.planner(ownership), baseline)
     project.index.save()
@@ -24,3 +25,5 @@ def command(names: tuple[str, ...], baseline: str, as_json: bool) -> None:
         print_json(describe_rows(rows))
     else:
         print_comparison(rows)
+    if problems:
+        raise ConfigError(problems)

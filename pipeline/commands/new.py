@@ -80,12 +80,13 @@ def command(name: str, inherits: str, overrides: str, settings: tuple[str, ...],
         texts = render_generated(project.experiments, selected, project.ownership(selected))
     except ConfigError as error:
         shutil.rmtree(folder)  # a mistake in what was asked for leaves nothing behind
-        asked = [replace(p, path="what was asked for", line=0, column=0) for p in error.problems]
+        asked = [replace(p, path="--set", line=0, column=0) for p in error.problems]
         raise ConfigError(asked) from None
     write_files(project.root, texts, find_drift(project.root, texts))
     project.index.save()
     click.echo("\n".join(f"wrote {folder_of(name)}/{file}" for file in [*files, "dvc.yaml"]))
-    click.echo(f"next: change what it is about, then `force run {name}`")
+    edit = [f"edit {folder_of(name)}/{kind}.py, then " for kind in kinds[:1]]
+    click.echo(f"next: {''.join(edit)}`force run {name}`")
 
 
 def _check_name(project: Project, name: str) -> None:
@@ -126,7 +127,7 @@ def _write(
     lines = [
         "# yaml-language-server: $schema=../../pipeline/schemas/experiment.schema.json",
         f"inherits: {parent.name}",
-        f"description: {_quote(description or f'what another {changed} does')}",
+        f"description: {_quote(description or f'another {changed}')}",
     ]
     if params:
         lines.append("params:")

@@ -85,6 +85,8 @@ class StageRun:
                 self._publish()
         except OSError as error:
             failure = Failure(type(error).__name__, str(error))
+        except ForceError as error:
+            failure = Failure("BadResult", error.message)
         except KeyboardInterrupt:
             self._leave_failure(Failure("Interrupted", "Ctrl-C"))
             raise
@@ -137,6 +139,8 @@ class StageRun:
         if changed:
             return Failure("SourceChanged", f"{', '.join(changed)} changed while the stage ran; run it again")
         facts = read_json(self.workspace.partial / "facts.json")
+        if facts is None:
+            return Failure("Crashed", "the process ended without a result")
         unseen = [path for path in facts["modules"] if path not in self.stage.files and not self._is_empty(path)]
         if unseen:
             return Failure("HiddenImport", f"{', '.join(unseen)} was imported in a way that no import statement shows")
@@ -230,11 +234,11 @@ def _check_inputs(project: Project, stage: Stage) -> dict[str, str]:
 
 
 def _check_schemas(folder: Path) -> None:
-    """Check every JSON that has a schema. Raises ForceError: a stage of ours wrote it wrong."""
+    """Check every JSON. Raises ForceError with all faults of one: a component gave what its schema does not allow."""
     for path in folder.rglob("*.json"):
         faults = find_faults(path.stem, read_json(path))
         if faults:
-            raise ForceError(f"{path.name} does not fit its schema: {'; '.join(faults)}")
+            raise ForceError(f"{path.name} is not as its schema says: {'; '.join(faults)}")
 
 
 def _end_with_input(child: Child) -> None:

@@ -27,6 +27,8 @@ def command(check: bool, as_json: bool) -> None:
     if check:
         if drifted or orphans:
             raise PlanError(f"out of date: {', '.join([*drifted, *orphans])}", "force sync")
+        if not as_json:
+            click.echo("every generated file is as it should be")
         return
     write_files(project.root, texts, drifted)
     for path in orphans:

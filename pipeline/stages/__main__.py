@@ -33,7 +33,7 @@ def main() -> int:
     try:
         # Only this stage's module: another's imports would cost seconds, and look like dependencies of this one.
         figures = importlib.import_module(f"pipeline.stages.{task.stage}").run(task)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         traceback.print_exc()
         (folder / "failure.json").write_text(json.dumps(_describe(error, task.root)))
         return 1
@@ -47,7 +47,7 @@ def _end_with_input() -> None:
     os._exit(143)
 
 
-def _describe(error: Exception, root: str) -> dict[str, Any]:
+def _describe(error: BaseException, root: str) -> dict[str, Any]:
     """Return type and message of an error, and its innermost place in an experiment's code, else in common's."""
     place = ""
     for package in ("common", "experiments"):

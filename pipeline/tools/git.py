@@ -26,7 +26,7 @@ def resolve_range(root: Path, revision: str) -> tuple[str, str | None]:
         return start, None
     end = _resolve(root, right or "HEAD")
     if end != _resolve(root, "HEAD"):
-        raise UsageError(f"'{right}' is not checked out", f"git checkout {right}, or leave the end away")
+        raise UsageError(f"'{right}' is not checked out", f"git checkout {right}, or leave the end off")
     if dots == "...":
         done = run(["git", "merge-base", start, end], root, check=False)
         if done.returncode:

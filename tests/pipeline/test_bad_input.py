@@ -445,7 +445,7 @@ def test_check_names_the_file_when_a_generated_one_is_out_of_date(checkout: Chec
     checkout.experiment("net", WIDE)
     checkout.experiment("other", WIDE)
     assert force("sync").status == 0
-    assert force("sync", "--check") == Ended(0, "", "")
+    assert force("sync", "--check") == Ended(0, "every generated file is as it should be\n", "")
     checkout.write("experiments/net/dvc.yaml", "stages: {}\n")
     assert force("sync", "--check") == refused(4, "out of date: experiments/net/dvc.yaml\nhint: force sync")
 

@@ -1,8 +1,6 @@
 """The scheduler: order, failures, workers and interrupts."""
 
-import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -45,14 +43,6 @@ class Watched(dict[str, set[str]]):
         if job == list(self)[-1]:
             self.are_queued.set()
         return super().__getitem__(job)
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Let SIGINT raise KeyboardInterrupt in this thread, whatever runs the tests."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
@@ -101,20 +91,26 @@ def test_as_many_jobs_run_at_once_as_there_are_workers_when_they_are_independent
     assert len(set(threads.values())) == num_workers
 
 
-def test_a_running_job_is_stopped_and_none_is_started_when_the_main_thread_is_interrupted(interruptible: None) -> None:
-    graph = Watched("running", "queued", "last")
-    stopped = threading.Event()
+def test_a_running_job_is_stopped_and_none_is_started_when_the_main_thread_is_interrupted() -> None:
+    is_running, stopped = threading.Event(), threading.Event()
     started = []
+
+    class Interrupted(Watched):
+        """Raises what Ctrl-C raises, when the scheduler comes to the last job."""
+
+        def __getitem__(self, job: str) -> set[str]:
+            if job == list(self)[-1]:
+                is_running.wait(PATIENCE_S)
+                raise KeyboardInterrupt
+            return super().__getitem__(job)
 
     def execute(job: str) -> bool:
         started.append(job)
-        if job == "running":
-            graph.are_queued.wait(PATIENCE_S)
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        is_running.set()
         return stopped.wait(PATIENCE_S)
 
     with pytest.raises(KeyboardInterrupt):
-        run_graph(graph, execute, Recorder().skip, 1, stopped.set)
+        run_graph(Interrupted("running", "queued", "last"), execute, Recorder().skip, 1, stopped.set)
     assert started == ["running"]
     assert stopped.is_set()
 

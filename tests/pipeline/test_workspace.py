@@ -34,12 +34,16 @@ def test_partial_folder_is_empty_when_a_killed_run_left_one(workspace: Workspace
     assert list_files(workspace.final.parent) == OLD
 
 
-def test_result_is_only_the_new_one_when_it_is_published(workspace: Workspace) -> None:
+def test_new_result_takes_the_place_of_the_old_one_when_it_is_published(workspace: Workspace) -> None:
     workspace.start()
     workspace.log_path.write_text("a log")
-    assert list_files(workspace.final.parent) == {**OLD, "train.partial/train.log": "a log"}
+    (workspace.partial / "model").mkdir()
+    (workspace.partial / "run.json").write_text("new")
+    (workspace.final / "failed.log").write_text("an earlier failure")
+    (workspace.final / "notes.md").write_text("mine")
     workspace.publish()
-    assert list_files(workspace.final.parent) == {"train/train.log": "a log"}
+    new = {"train/train.log": "a log", "train/run.json": "new", "train/notes.md": "mine"}
+    assert list_files(workspace.final.parent) == new
     assert [path.name for path in workspace.final.parent.iterdir()] == ["train"]
 
 
@@ -96,14 +100,17 @@ def test_nothing_is_lost_when_a_run_is_killed_and_the_next_sets_aside_again(work
     assert list_files(workspace.final.parent) == {**OLD, "train/failed.log": "of the killed run"}
 
 
-def test_earlier_result_is_forgotten_when_there_is_a_new_one(workspace: Workspace) -> None:
+def test_only_what_is_not_the_stages_own_stays_when_there_is_a_new_result(workspace: Workspace) -> None:
+    (workspace.final / "failed.log").write_text("an earlier failure")
+    (workspace.final / "notes.md").write_text("mine")
     workspace.set_aside()
     workspace.start()
+    (workspace.partial / "model").mkdir()
     (workspace.partial / "run.json").write_text("new")
     workspace.publish()
     workspace.drop_previous()
     workspace.bring_back()
-    assert list_files(workspace.final.parent) == {"train/run.json": "new"}
+    assert list_files(workspace.final.parent) == {"train/run.json": "new", "train/notes.md": "mine"}
 
 
 def test_nothing_happens_when_there_is_nothing_to_set_aside_or_bring_back(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_experiment_is_sound_and_clean_when_it_overrides_any_component(
             f"wrote experiments/{name}/experiment.yaml",
             f"wrote experiments/{name}/{kind}.py",
             f"wrote experiments/{name}/dvc.yaml",
-            f"next: change what it is about, then `force run {name}`",
+            f"next: edit experiments/{name}/{kind}.py, then `force run {name}`",
         ]
         assert force("plan", name).status == 0
         assert checkout.project().experiments.get(name).overrides == (kind,)
