@@ -43,6 +43,16 @@ def test_next_run_goes_on_and_nothing_is_lost_when_a_run_is_ended(built: Checkou
     assert not list(built.root.glob("**/*.previous")) + list(built.root.glob("**/*.partial"))
 
 
+def test_a_second_interrupt_leaves_nothing_running(built: Checkout) -> None:
+    make_training_long(built)
+    process = start_force(built, "run", "--jobs", "2")
+    wait_until(lambda: is_training(built) and is_training(built, "wide"), "training")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    wait_until(lambda: not list_processes(built), "the end of every process")
+
+
 def test_next_run_trains_when_the_killed_one_had_to(built: Checkout) -> None:
     make_training_long(built)
     process = start_force(built, "run", "common")

@@ -201,3 +201,43 @@ def test_an_import_that_no_statement_shows_is_refused(built: Checkout) -> None:
         "error: train of hidden failed: HiddenImport: experiments/hidden/secret.py was imported in a way that no "
         "import statement shows"
     )
+
+
+def test_files_that_are_not_the_stages_own_stay_when_it_runs_again(built: Checkout) -> None:
+    notes = built.write("common/outputs/evaluate/notes.md", "mine\n")
+    params = built.root / "params.yaml"
+    params.write_text(params.read_text().replace("calibration_bins: 10", "calibration_bins: 8"))
+    assert force(built, "run", "common", "--jobs", "3").returncode == 0
+    assert notes.read_text() == "mine\n"
+    params.write_text(params.read_text().replace("calibration_bins: 8", "calibration_bins: 9"))
+    assert dvc(built, "repro").returncode == 0
+    assert notes.read_text() == "mine\n"
+
+
+def test_a_stage_that_exits_by_itself_has_failed(built: Checkout) -> None:
+    exiting = """\
+        import sys
+
+        from common.data import Digits, Samples
+
+
+        class Exiting(Digits):
+            def read(self) -> Samples:
+                sys.exit(0)
+        """
+    built.experiment("exits", "description: gives up\n")
+    built.write("experiments/exits/data.py", exiting)
+    done = force(built, "run", "exits")
+    assert done.returncode == 6
+    assert done.stderr.startswith("error: prepare of exits failed: experiments/exits/data.py:8: SystemExit: 0\n")
+
+
+def test_a_metric_without_a_direction_is_a_failure_with_its_reason(built: Checkout) -> None:
+    path = built.root / "experiments/judge/evaluator.py"
+    path.write_text(path.read_text().replace('"max"', '"most"'))
+    done = force(built, "run", "judge")
+    assert done.returncode == 6
+    reason = '\'metrics.num_samples.direction\' is "most", wanted one of "max", "min"'
+    assert f"BadResult: certificate.json is not as its schema says: {reason}" in done.stderr
+    outcome = json.loads((built.root / "experiments/judge/outputs/evaluate/outcome.json").read_text())
+    assert outcome["reason"]["type"] == "BadResult"
