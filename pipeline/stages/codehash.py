@@ -13,40 +13,63 @@ from collections.abc import Iterator
 from typing import Any
 
 FIRST_PARTY = ("common.", "experiments.")
-_CONSTANTS = (bool, int, float, complex, str, bytes, type(None), tuple, list, dict, frozenset, set)
+_SCALARS = (bool, int, float, complex, str, bytes, type(None))
+_CONTAINERS = (tuple, list, dict, frozenset, set)
 
 
 def hash_code(*functions: Any) -> str:
     """Return the sha256 of functions, methods, partials or lambdas and of what they use."""
     seen: dict[int, Any] = {}
-    parts: list[str] = []
-    waiting: list[tuple[Any, type | None]] = [(function, None) for function in functions]
+    parts: set[str] = set()
+    waiting: list[tuple[str, Any, type | None]] = [("", function, None) for function in functions]
     while waiting:
-        thing, owner = _unwrap(*waiting.pop())
+        name, thing, owner = waiting.pop()
+        thing, owner = _unwrap(thing, owner)
+        if isinstance(thing, _SCALARS):
+            parts.add(f"{name} = {thing!r}")
+            continue
         if id(thing) in seen:
             continue
         seen[id(thing)] = thing
-        if isinstance(thing, functools.partial):
-            parts.append(f"{thing.args!r} {sorted(thing.keywords.items())!r}")
-            waiting.append((thing.func, owner))
+        if isinstance(thing, _CONTAINERS):
+            parts.add(f"{name}: {type(thing).__name__} of {len(thing)}")
+            waiting += [(place, member, None) for place, member in _list_members(name, thing)]
+        elif isinstance(thing, functools.partial):
+            waiting += [("", thing.func, owner), (f"{name}()", thing.args, None), (f"{name}()", thing.keywords, None)]
+        elif name and owner is None and not _is_first_party(thing):
+            parts.add(f"{name} = {thing.__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}")
         elif inspect.isfunction(thing):
             tree = _parse(thing)
-            parts.append(ast.dump(tree))
+            parts.add(ast.dump(tree))
             waiting += _find_used(thing, owner, tree)
         elif inspect.isclass(thing):
-            waiting += [(member, thing) for member in vars(thing).values() if inspect.isfunction(_unwrap(member)[0])]
+            waiting += [
+                ("", member, thing) for member in vars(thing).values() if inspect.isfunction(_unwrap(member)[0])
+            ]
         else:
-            parts.append(repr(thing))
+            parts.add(type(thing).__qualname__)  # its repr may hold an address
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()
 
 
+def _list_members(name: str, container: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (place, member) of a list, tuple, dict or set; a set has no order of its own."""
+    if isinstance(container, dict):
+        yield from ((f"{name}[{key!r}]", member) for key, member in container.items())
+    elif isinstance(container, set | frozenset):
+        yield from ((f"{name}[]", member) for member in container)
+    else:
+        yield from ((f"{name}[{place}]", member) for place, member in enumerate(container))
+
+
 def _unwrap(thing: Any, owner: type | None = None) -> tuple[Any, type | None]:
-    """Return what stands below bound methods, static and class methods and decorators, and the class of a method."""
+    """Return what stands below bound methods, properties, decorators and the like, and the class of a method."""
     if inspect.ismethod(thing):
         holder = thing.__self__
         thing, owner = thing.__func__, holder if isinstance(holder, type) else type(holder)
     if isinstance(thing, staticmethod | classmethod):
         thing = thing.__func__
+    elif isinstance(thing, property):
+        thing = thing.fget
     return (inspect.unwrap(thing) if callable(thing) else thing), owner
 
 
@@ -83,24 +106,26 @@ def _find_lambda(source: str, function: Any) -> ast.AST:
     return ast.Constant(source)
 
 
-def _find_used(function: Any, owner: type | None, tree: ast.AST) -> Iterator[tuple[Any, type | None]]:
-    """Yield the first-party code, and the constants, that a function uses by name, and the methods of its own class."""
+def _find_used(function: Any, owner: type | None, tree: ast.AST) -> Iterator[tuple[str, Any, type | None]]:
+    """Yield the first-party code and the constants that a function uses by name, of its module and of its class."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
     known = {**function.__globals__, **{name: cell.cell_contents for name, cell in cells}}
     for node in ast.walk(tree):
-        thing = None
         if isinstance(node, ast.Name) and node.id in known:
-            thing = known[node.id]
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.value.id == "self" and owner is not None:
-                thing = getattr(owner, node.attr, None)
-                if inspect.isfunction(thing):
-                    yield thing, owner
-                continue
-            if inspect.ismodule(known.get(node.value.id)):
-                thing = getattr(known[node.value.id], node.attr, None)
-        if isinstance(thing, functools.partial) or _is_first_party(thing) or (type(thing) in _CONSTANTS and thing):
-            yield thing, None
+            if _counts(known[node.id]):
+                yield node.id, known[node.id], None
+        elif isinstance(node, ast.Attribute):
+            holder = ast.unparse(node.value)
+            if owner is not None and (holder == "self" or holder.startswith("super(")):
+                # Every class's own, the overridden too: which of them `super()` means is not for this page to say.
+                found = [vars(c)[node.attr] for c in owner.__mro__ if node.attr in vars(c)]
+                yield from ((node.attr, thing, owner) for thing in found)
+            elif inspect.ismodule(known.get(holder)) and _counts(getattr(known[holder], node.attr, None)):
+                yield node.attr, getattr(known[holder], node.attr), None
+
+
+def _counts(thing: Any) -> bool:
+    return isinstance(thing, (functools.partial, *_SCALARS, *_CONTAINERS)) or _is_first_party(thing)
 
 
 def _is_first_party(thing: Any) -> bool:
