@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,6 @@ class Experiment:
     owner: str
     components: Mapping[str, Component]
     settings: Mapping[str, Setting]  # by dotted key, section first
-    own_files: frozenset[str] = field(default=frozenset())
 
     @property
     def lineage(self) -> tuple[str, ...]:
@@ -180,7 +179,7 @@ class Experiments:
             parent = self._load_parent(name, document, path, (*descendants, name))
         except ConfigError as error:
             raise ConfigError([*problems, *error.problems]) from None
-        components, own_files, found = self._find_components(name, folder, document, parent)
+        components, found = self._find_components(name, folder, document, parent)
         problems += found
         overrides = document.get("params")
         if isinstance(overrides, dict):
@@ -197,7 +196,7 @@ class Experiments:
         }  # merging nothing changes nothing
         settings = self._merge(parent, components, leaves, path)
         description, owner = document.get("description", ""), document.get("owner", "")
-        return Experiment(name, folder, parent, description, owner, components, settings, frozenset(own_files))
+        return Experiment(name, folder, parent, description, owner, components, settings)
 
     def _load_parent(self, name: str, document: dict[str, Any], path: str, chain: tuple[str, ...]) -> Experiment:
         parent = document.get("inherits", COMMON)
@@ -214,8 +213,8 @@ class Experiments:
 
     def _find_components(
         self, name: str, folder: str, document: dict[str, Any], parent: Experiment
-    ) -> tuple[dict[str, Component], set[str], list[Problem]]:
-        """Return the effective components, the files of this experiment that they reach, and all faults."""
+    ) -> tuple[dict[str, Component], list[Problem]]:
+        """Return the effective components and all faults."""
         components, own_files, problems = dict(parent.components), set[str](), list[Problem]()
         references = document.get("components")
         references = references if isinstance(references, dict) else {}
@@ -237,7 +236,7 @@ class Experiments:
                 problems += error.problems
         if not problems:
             problems = self._find_unused(folder, own_files)
-        return components, own_files, problems
+        return components, problems
 
     def _find_unused(self, folder: str, own_files: set[str]) -> list[Problem]:
         """Return a fault for each file that nothing imports, and whose name is nearly that of a component."""

@@ -204,10 +204,12 @@ def test_cache_stands_below_dot_dvc_when_nothing_is_configured(root: Path) -> No
     assert (cache.remote_url, cache.remote_folder, cache.may_fetch()) == ("", None, False)
 
 
-@pytest.mark.parametrize(("written", "folder"), [("../../shared", "shared"), ("/a/b c", "/a/b c"), ("own", ".dvc/own")])
+@pytest.mark.parametrize(
+    ("written", "folder"), [("../../common-cache", "common-cache"), ("/a/b c", "/a/b c"), ("own", ".dvc/own")]
+)
 def test_cache_stands_where_the_config_says_when_it_does(root: Path, written: str, folder: str) -> None:
     cache = configure(root, f"[cache]\n    dir = {written}\n")
-    assert cache.folder == (root.parent / folder if folder == "shared" else root / folder)
+    assert cache.folder == (root.parent / folder if folder == "common-cache" else root / folder)
 
 
 def test_local_config_counts_when_both_name_a_cache(root: Path) -> None:

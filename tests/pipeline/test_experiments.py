@@ -139,7 +139,6 @@ def test_param_is_kept_when_the_new_component_extends_the_parents(checkout: Chec
     checkout.experiment("net", "inherits: base\n", trainer=source)
     net = get(checkout)
     assert net.section("train")["gamma"] == 3.0
-    assert net.own_files == {"experiments/net/trainer.py", "experiments/base/trainer.py"}
 
 
 def test_override_is_inherited_when_the_child_overrides_something_else(checkout: Checkout) -> None:
