@@ -23,41 +23,54 @@ COMMANDS = {
     "run": "Run what is not up to date, and compare the results.",
     "stage": "Run one stage of the experiment in this folder, as DVC does.",
     "compare": "Compare the metrics of experiments, where they are comparable.",
+    "image": "Build the container image that stages run in, once for what goes into it.",
+    "act": "Run the workflows on this machine with act.",
+    "ci": "What the workflows call.",
+    "runner": "Set up a self-hosted runner with a GPU.",
     "doctor": "Say what is missing or damaged on this machine, and what mends it.",
 }
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command when it is called."""
+    """A group that imports a command when it is called: `NAME` from the module `pipeline.commands.<prefix>NAME`."""
+
+    def __init__(self, table: dict[str, str], prefix: str = "", **settings: Any) -> None:
+        super().__init__(**settings)
+        self._table = table
+        self._prefix = prefix
 
     def list_commands(self, context: click.Context) -> list[str]:
         """Return the names in the order of the table."""
-        return list(COMMANDS)
+        return list(self._table)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """Return a command, imported now."""
-        if name not in COMMANDS:
+        if name not in self._table:
             return None
-        command: click.Command = importlib.import_module(f"pipeline.commands.{name}").command
+        module = f"pipeline.commands.{self._prefix}{name.replace('-', '_')}"
+        command: click.Command = importlib.import_module(module).command
         return command
 
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that `args` start with; say which one was meant."""
-        if args[0] not in COMMANDS:
-            raise click.UsageError(f"no command '{args[0]}'{suggest(args[0], list(COMMANDS))}", context)
+        if args[0] not in self._table:
+            raise click.UsageError(f"no command '{args[0]}'{suggest(args[0], list(self._table))}", context)
         return super().resolve_command(context, args)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table, without importing what it names."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self._table.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-def force() -> None:
-    """Force Build: change one component, inherit everything else."""
+force = LazyGroup(
+    COMMANDS,
+    name="force",
+    help="Force Build: change one component, inherit everything else.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def main() -> None:

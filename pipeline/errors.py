@@ -4,8 +4,10 @@ ForceError
 ├── UsageError    2  the command line asks for something that is not there
 ├── ConfigError   3  faults in files, all of one file in one message
 ├── PlanError     4  the files are fine, but what they say cannot be planned or is out of date
-├── ToolError     5  an outside program (dvc, git) failed, or what it keeps is damaged
+├── ToolError     5  an outside program (dvc, git, docker) failed, or what it keeps is damaged
 ├── StageError    6  a stage ran and failed
+├── GateError     7  results are there, and are not good enough to pass
+├── PublishError  8  results are there, and could not be brought where others see them
 └── InterruptedRunError 130  Ctrl-C or SIGTERM
 
 0 is success, "nothing to do" included; 1 is a bug in `pipeline`.
@@ -82,6 +84,18 @@ class StageError(ForceError):
     """A stage ran and failed."""
 
     exit_code = 6
+
+
+class GateError(ForceError):
+    """Results are there, and are not good enough to pass."""
+
+    exit_code = 7
+
+
+class PublishError(ForceError):
+    """Results are there, and could not be brought where others see them."""
+
+    exit_code = 8
 
 
 class InterruptedRunError(ForceError):

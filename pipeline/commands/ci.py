@@ -1,0 +1,15 @@
+"""`force ci`: what the workflows call. Each command reads what GitHub Actions says in the environment."""
+
+from pipeline.cli import LazyGroup
+
+COMMANDS = {
+    "plan": "Say which experiments a push or a request affects, as matrices of jobs.",
+    "experiment": "Run one entry of a matrix in containers, and collect what it left.",
+    "results": "Commit the results of all experiments of a push to its branch.",
+    "report": "Comment the metrics on the pull requests of a branch.",
+    "gate": "Fail when an experiment did.",
+    "reap": "End the containers that this job left running.",
+    "act-setup": "Write .actrc: run the workflows on this machine, without GitHub.",
+}
+
+command = LazyGroup(COMMANDS, prefix="ci_", name="ci", help="What the workflows call.")
