@@ -34,14 +34,23 @@ class Summary:
 
 
 class Execution:
-    """One run. `lock` is the descriptor of the run lock, which DVC's processes hold too."""
+    """One run. `lock` is the descriptor of the run lock, which DVC's processes hold too; `variables` are for them."""
 
-    def __init__(self, project: Project, ownership: Ownership, attic: Attic, progress: Progress, lock: int) -> None:
+    def __init__(
+        self,
+        project: Project,
+        ownership: Ownership,
+        attic: Attic,
+        progress: Progress,
+        lock: int,
+        variables: Mapping[str, str],
+    ) -> None:
         self._project = project
         self._ownership = ownership
         self._attic = attic
         self._progress = progress
         self._run_lock = lock
+        self._variables = variables
         self._planning = threading.Lock()  # planner and index belong to one thread at a time
         self._starting = threading.Lock()  # nothing starts while children are being ended
         self._children: set[Child] = set()
@@ -137,7 +146,7 @@ class Execution:
             if self._is_stopping:
                 return StageError("interrupted")
             self._progress.start(stage.id)
-            child = dvc.start_repro(self._project.root, stage, [self._run_lock])
+            child = dvc.start_repro(self._project.root, stage, self._variables, [self._run_lock])
             self._children.add(child)
         error, is_ours = "", False  # between DVC's own words before and after
         for line in child.lines():

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pipeline import containers
 from pipeline.components import (
     ENGINE,
     KINDS,
@@ -117,8 +118,9 @@ class Experiments:
     def params_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of params.yaml, made from the configs of the common components."""
         common = self.get(COMMON)
-        sections = {name: build_section_schema(self._fields(common.components, name)) for name in SECTIONS}
-        overrides = {name: {**schema, "additionalProperties": True} for name, schema in sections.items()}
+        sections = self._section_schemas(common.components)
+        own = {name: {**sections[name], "additionalProperties": True} for name in SECTIONS}
+        overrides = {**sections, **own}
         return {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "title": "params.yaml: the common parameters (made by `force sync` from the Config classes of common/)",
@@ -319,11 +321,15 @@ class Experiments:
     def _fields(self, components: Mapping[str, Component], section: str) -> Mapping[str, Any]:
         return read_fields(components[SECTIONS[section].name], self.modules)
 
+    def _section_schemas(self, components: Mapping[str, Component]) -> dict[str, dict[str, Any]]:
+        sections = {name: build_section_schema(self._fields(components, name)) for name in SECTIONS}
+        return {**sections, containers.SECTION: containers.SCHEMA}
+
     def _params_schema(self, components: Mapping[str, Component]) -> Schema:
         """Return the schema of the params that these components take."""
         key = tuple((component.path, component.class_name) for component in components.values())
         if key not in self._params_schemas:
-            sections = {name: build_section_schema(self._fields(components, name)) for name in SECTIONS}
+            sections = self._section_schemas(components)
             schema = {"type": "object", "additionalProperties": False, "properties": sections}
             self._params_schemas[key] = Schema(schema)
         return self._params_schemas[key]

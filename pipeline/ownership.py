@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline import containers
 from pipeline.components import KINDS
 from pipeline.errors import ConfigError, Problem
 from pipeline.experiments import COMMON, Experiment
@@ -38,6 +39,7 @@ class StageKind:
     modules: tuple[str, ...]  # of common, that the stage uses whatever the components are
     product: str  # what stages downstream read; empty where nothing does
     outs: tuple[Out, ...]
+    keeps_checkpoints: bool = False  # its state while it runs, so that it goes on where it was killed
 
     @property
     def cmd(self) -> str:
@@ -75,6 +77,7 @@ STAGES = {
                 Out("outputs/train/history.csv", "plots", options=(("x", "epoch"),)),
                 *_records("train"),
             ),
+            keeps_checkpoints=True,
         ),
         StageKind(
             "evaluate",
@@ -219,6 +222,7 @@ class Ownership:
         same = [
             f"{key} is {setting.value} in '{experiment.parent.name}' already"
             for key, setting in experiment.own_settings.items()
+            if not key.startswith(f"{containers.SECTION}.")
         ]
         same += [
             f"{c.kind} is {c.module}:{c.class_name} in '{experiment.parent.name}' already"

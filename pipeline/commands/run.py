@@ -1,15 +1,19 @@
 """`force run`: bring experiments up to date through DVC, then compare them."""
 
+import importlib
+import os
 import signal
 import sys
 from pathlib import Path
 
 import click
 
+from pipeline import containers
 from pipeline.comparison import compare_experiments, print_comparison
-from pipeline.errors import InterruptedRunError, StageError
+from pipeline.errors import InterruptedRunError, StageError, ToolError
 from pipeline.execution import Execution, Summary
 from pipeline.experiments import Experiment
+from pipeline.images import REPOSITORY, collect_inputs, read_build_options
 from pipeline.ownership import STAGES, Ownership, Stage
 from pipeline.planning import State
 from pipeline.progress import Progress
@@ -17,21 +21,29 @@ from pipeline.project import Project, find_project
 from pipeline.recovery import Attic, bring_back_outs, drop_broken_rwlock, set_broken_locks_aside
 from pipeline.runlock import hold_run_lock
 from pipeline.syncing import find_drift, find_orphans, render_generated, write_files
+from pipeline.targets import collect_stages, parse_targets
 
 
 @click.command()
-@click.argument("names", metavar="[EXPERIMENT]...", nargs=-1)
+@click.argument("targets", metavar="[EXPERIMENT[:STAGE]]...", nargs=-1)
 @click.option("--jobs", "-j", default=1, type=click.IntRange(1), show_default=True, help="Stages to run at once.")
+@click.option("--docker", "use_docker", is_flag=True, help="Run stages in containers.")
+@click.option("--image", envvar="FORCE_IMAGE", default="", help="The image for --docker; else that of `force image`.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for another run in this checkout.")
-def command(names: tuple[str, ...], jobs: int, wait: bool) -> None:
-    """Run what is not up to date of the experiments (all without a name), then compare them."""
+def command(targets: tuple[str, ...], jobs: int, use_docker: bool, image: str, wait: bool) -> None:
+    """Run what is not up to date of the experiments (all without a name), then compare them.
+
+    With NAME:STAGE only that stage, and what it needs.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     project = find_project(Path.cwd())
-    text = " ".join(["force", "run", *names])
+    text = " ".join(["force", "run", *targets])
     with hold_run_lock(project.state_dir / "run.lock", text, wait=wait, say=_warn) as lock:
-        experiments = project.select(names)
+        wanted = parse_targets(targets)
+        experiments = project.select(tuple(wanted))
         ownership = project.ownership(experiments)
-        stages = _collect_stages(experiments, ownership)
+        stages = collect_stages({name: wanted.get(name, tuple(STAGES)) for name in experiments}, ownership)
+        variables = _find_image(project, image) if use_docker else {}
         attic = Attic(project.root)
         _prepare(project, experiments, ownership, stages, attic)
         planner = project.planner(ownership)
@@ -40,7 +52,7 @@ def command(names: tuple[str, ...], jobs: int, wait: bool) -> None:
             summary = Summary()
         else:
             with Progress([stage.id for stage in stages]) as progress:
-                execution = Execution(project, ownership, attic, progress, lock)
+                execution = Execution(project, ownership, attic, progress, lock, variables)
                 try:
                     summary = execution.run(stages, jobs)
                 except KeyboardInterrupt:
@@ -54,19 +66,17 @@ def command(names: tuple[str, ...], jobs: int, wait: bool) -> None:
         raise _describe_failures(summary)
 
 
-def _collect_stages(experiments: dict[str, Experiment], ownership: Ownership) -> list[Stage]:
-    """Return every stage that these experiments use, once, upstream first."""
-    stages: dict[tuple[str, str], Stage] = {}
-
-    def add(stage: Stage) -> None:
-        for name, owner in stage.upstream.items():
-            add(ownership.stage(owner, name))
-        stages.setdefault(stage.id, stage)
-
-    for name in experiments:
-        for stage_name in STAGES:
-            add(ownership.effective(name, stage_name))
-    return list(stages.values())
+def _find_image(project: Project, image: str) -> dict[str, str]:
+    """Return what tells stages to run in containers of an image; end those that a killed run left."""
+    engine = importlib.import_module("pipeline.tools.docker").Engine()  # the SDK takes 0.3 s to load
+    for name in engine.reap({containers.WORKSPACE_LABEL: str(project.root)}):
+        _warn(f"warning: the container {name} of an earlier run was still there; it is removed")
+    if not image:
+        inputs = collect_inputs(project.root, *read_build_options(os.environ))
+        image = f"{REPOSITORY}:{inputs.tag}"
+        if not engine.has_image(image):
+            raise ToolError("the image for these files is not built yet", "force image build")
+    return {containers.IMAGE_VARIABLE: engine.find_image(image)}
 
 
 def _prepare(

@@ -4,6 +4,7 @@ This process knows no torch: it checks what the stage is about to read, keeps th
 the stage's process is killed.
 """
 
+import importlib
 import os
 import signal
 import sys
@@ -17,7 +18,9 @@ from typing import Any
 
 import click
 
-from pipeline.dvccache import hash_out
+from pipeline import containers
+from pipeline.checkpoints import find_checkpoint_dir, hold_checkpoints
+from pipeline.dvccache import hash_out, run_key
 from pipeline.dvcfiles import render_dvc_file
 from pipeline.errors import ForceError, PlanError, StageError, ToolError, UsageError, suggest
 from pipeline.experiments import COMMON, Experiment
@@ -72,14 +75,17 @@ class StageRun:
         self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self.started = perf_counter()
         self.commit = read_commit(project.root)
+        self.image = os.environ.get(containers.IMAGE_VARIABLE)  # run in a container of it, where there is one
+        self.checkpoint_dir = self._find_checkpoint_dir()
 
     def execute(self) -> None:
         """Run the stage; leave its outs and the outcome, or the outcome alone. Raises StageError with the reason."""
         sources = {path: self.project.index.md5(path) for path in self.stage.files}
         self.workspace.start()
         try:
-            write_json(self.workspace.partial / "task.json", self._build_task())
-            status = self._run_process()
+            with hold_checkpoints(self.checkpoint_dir) as checkpoint_dir:
+                write_json(self.workspace.partial / "task.json", self._build_task(checkpoint_dir))
+                status = self._run_process(checkpoint_dir)
             failure = self._find_failure(status, sources)
             if failure is None:
                 self._publish()
@@ -96,21 +102,32 @@ class StageRun:
         hint = f"the log is {self.stage.folder}/outputs/{self.stage.name}/{self.workspace.failed_log_path.name}"
         raise StageError(f"{self.stage.name} of {self.experiment.name} failed: {failure}", hint)
 
-    def _build_task(self) -> dict[str, Any]:
-        sections = {key.partition(".")[0] for key in self.experiment.settings}
+    def _find_checkpoint_dir(self) -> Path | None:
+        """Return where a training keeps its state: a folder for exactly these inputs, that no others resume from."""
+        stage, root, index = self.stage, self.project.root, self.project.index
+        if not stage.kind.keeps_checkpoints:
+            return None
+        deps = {stage.relative(path): str(index.md5(path)) for path in stage.files}
+        deps |= {stage.relative(path): str(hash_out(root, path, index)) for path in stage.products}
+        params = {stage.relative(file): keys for file, keys in stage.params.items()}
+        key = run_key(stage.kind.cmd, deps, params, [out.path for out in stage.kind.outs])
+        return find_checkpoint_dir(root, self.experiment.name, key)
+
+    def _build_task(self, checkpoint_dir: Path | None) -> dict[str, Any]:
+        sections = {key.partition(".")[0] for key in self.experiment.settings} - {containers.SECTION}
         return {
             "stage": self.stage.name,
             "root": str(self.project.root),
             "target": str(self.workspace.partial),
             "inputs": self.inputs,
+            "checkpoint_dir": str(checkpoint_dir or ""),
             "components": {n: [c.module, c.class_name] for n, c in self.experiment.components.items()},
             "params": {name: self.experiment.section(name) for name in sorted(sections)},
         }
 
-    def _run_process(self) -> int:
+    def _run_process(self, checkpoint_dir: Path | None) -> int:
         """Run the stage's process to its end, its output to the log and to ours; return its exit status."""
-        args = [sys.executable, "-m", "pipeline.stages", str(self.workspace.partial)]
-        child = Child(args, self.project.root, {"PYTHONPATH": str(self.project.root)})
+        child = self._start_process(checkpoint_dir)
         signal.signal(signal.SIGTERM, lambda *_: child.cut_lifeline())
         if LIFELINE in os.environ:
             threading.Thread(target=_end_with_input, args=(child,), daemon=True).start()
@@ -119,10 +136,35 @@ class StageRun:
                 for line in child.lines():
                     print(line, flush=True)
                     print(line, file=log, flush=True)
-            return child.wait()
+            return int(child.wait())
         except BaseException:
             child.end()
             raise
+
+    def _start_process(self, checkpoint_dir: Path | None) -> Any:
+        """Start the process, in a container where there is an image: a `Child`, or what can be used like one."""
+        args = ("-m", "pipeline.stages", str(self.workspace.partial))
+        root = self.project.root
+        if not self.image:
+            return Child([sys.executable, *args], root, {"PYTHONPATH": str(root)})
+        package = Path(__file__).parents[1]  # ours, where the checkout has no pipeline/ of its own
+        # Neither .git nor DVC's config: what an experiment's code cannot see, it cannot leak.
+        sources = (root / "common", root / "experiments", package, self.project.cache.folder / "files")
+        params = containers.read_params(self.experiment.section(containers.SECTION))
+        spec = containers.ContainerSpec(
+            image=self.image,
+            args=("python", *args),
+            folder=root,
+            params=params,
+            readable=(*(path for path in sources if path.is_dir()), *map(Path, params.mounts)),
+            writable=(self.workspace.partial, *([checkpoint_dir] if checkpoint_dir else [])),
+            variables={"PYTHONPATH": f"{root}{os.pathsep}{package.parent}", "HOME": "/tmp", "PYTHONUNBUFFERED": "1"},
+            labels=containers.build_labels(root, self.experiment.name, self.stage.name),
+        )
+        engine = importlib.import_module("pipeline.tools.docker").Engine()  # the SDK takes 0.3 s to load
+        container = engine.create(spec, user=f"{os.getuid()}:{os.getgid()}")
+        container.start()
+        return container
 
     def _find_failure(self, status: int, sources: dict[str, str | None]) -> Failure | None:
         if status == 143:
@@ -172,7 +214,7 @@ class StageRun:
             "experiment": self.experiment.name,
             "stage": self.stage.name,
             "git": {"commit": commit, "is_dirty": is_dirty},
-            "image": os.environ.get("FORCE_IMAGE_DIGEST"),
+            "image": self.image,
             "hardware": facts["hardware"],
             "versions": facts["versions"],
             "seed": self.experiment.section("runtime").get("seed"),
@@ -241,7 +283,7 @@ def _check_schemas(folder: Path) -> None:
             raise ForceError(f"{path.name} is not as its schema says: {'; '.join(faults)}")
 
 
-def _end_with_input(child: Child) -> None:
+def _end_with_input(child: Any) -> None:
     while os.read(0, 1024):  # not sys.stdin: its lock would be held when the interpreter ends
         pass
     child.cut_lifeline()

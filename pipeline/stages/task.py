@@ -21,6 +21,7 @@ class Task:
     inputs: dict[str, str]  # upstream stage → the folder that it left
     components: dict[str, list[str]]  # kind → [module, class name]
     params: dict[str, dict[str, Any]]
+    checkpoint_dir: str = ""  # where training keeps its state while it runs; empty to keep none
 
     @property
     def target_dir(self) -> Path:

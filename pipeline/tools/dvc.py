@@ -1,6 +1,6 @@
 """What we ask of DVC. It is started as a program: importing it would cost every command a second."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import ToolError
@@ -13,9 +13,9 @@ def address(stage: Stage) -> str:
     return f"{stage.dvc_file}:{stage.name}"
 
 
-def start_repro(root: Path, stage: Stage, inherit: Sequence[int]) -> Child:
+def start_repro(root: Path, stage: Stage, variables: Mapping[str, str], inherit: Sequence[int]) -> Child:
     """Start reproducing one stage alone. DVC waits for its lock: else a parallel run can lose its lock entry."""
-    return Child(["dvc", "--wait-for-lock", "repro", "--single-item", address(stage)], root, {}, inherit)
+    return Child(["dvc", "--wait-for-lock", "repro", "--single-item", address(stage)], root, variables, inherit)
 
 
 def fetch(root: Path, stages: Sequence[Stage]) -> str:
@@ -29,3 +29,14 @@ def checkout(root: Path, stages: Sequence[Stage]) -> None:
     done = run(["dvc", "--wait-for-lock", "checkout", "--quiet", "--force", *map(address, stages)], root, check=False)
     if done.returncode:
         raise ToolError(f"dvc checkout failed: {last_line(done.stderr)}", "force doctor")
+
+
+def push(root: Path, stages: Sequence[Stage]) -> str:
+    """Push the recorded outs of stages to the remote; return DVC's reason where not all could be, else ""."""
+    done = run(["dvc", "--wait-for-lock", "push", "--quiet", *map(address, stages)], root, check=False)
+    return last_line(done.stderr) if done.returncode else ""
+
+
+def set_local(root: Path, key: str, value: str) -> None:
+    """Set an option in the config that git ignores."""
+    run(["dvc", "config", "--local", key, value], root)

@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `force`."""
+
+from pipeline.cli import main
+
+main()

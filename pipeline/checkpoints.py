@@ -1,0 +1,39 @@
+"""Where trainings keep their state while they run: outside their outs, a folder for each set of inputs.
+
+The folders are below `.force/checkpoints`, or FORCE_CHECKPOINT_DIR: on a runner, a place that outlives a job. What is
+in them is `common.checkpoint`'s.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DIR_VARIABLE = "FORCE_CHECKPOINT_DIR"
+
+
+def find_checkpoint_dir(root: Path, experiment: str, key: str) -> Path:
+    """Return the folder for the training of an experiment whose inputs have the hash `key`."""
+    base = Path(os.environ.get(DIR_VARIABLE) or root / ".force" / "checkpoints")
+    return base.absolute() / experiment / key[:16]
+
+
+@contextmanager
+def hold_checkpoints(folder: Path | None) -> Iterator[Path | None]:
+    """Make the folder and keep others off it; yield None where another run of the same training holds it."""
+    if folder is None:
+        yield None
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"note: no checkpoints are kept: another run of the same training holds {folder}", flush=True)
+            yield None
+        else:
+            yield folder
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,91 @@
+"""What goes into the image that stages run in, and the digest of it, which is the image's tag. Builds nothing."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ConfigError, Problem
+
+DOCKERFILE = "docker/train.Dockerfile"
+# By the name that the Dockerfile knows a file by.
+FILES = {"Dockerfile": DOCKERFILE, "train.lock": "docker/train.lock", "force": "docker/force"}
+REPOSITORY = "force-build/train"  # of images that stay on this machine
+BASE_VARIABLE = "FORCE_BASE_IMAGE"
+WHEELHOUSE_VARIABLE = "FORCE_WHEELHOUSE"
+_TAG_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class ImageInputs:
+    """Everything that an image is made of."""
+
+    files: Mapping[str, Path]  # by name in the build context
+    arguments: Mapping[str, str]  # of the build
+    wheels: tuple[Path, ...]  # the wheelhouse; empty where wheels come from the index
+
+    @property
+    def digest(self) -> str:
+        """A hash of all of it: the same inputs have the same image."""
+        facts = {
+            "files": {name: _hash_file(path) for name, path in self.files.items()},
+            "arguments": dict(self.arguments),
+            "wheels": {path.name: _hash_file(path) for path in self.wheels},
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def tag(self) -> str:
+        """The tag that images of these inputs have."""
+        return self.digest[:_TAG_LENGTH]
+
+
+def collect_inputs(root: Path, base: str, wheelhouse: Path | None) -> ImageInputs:
+    """Return what an image of this checkout is made of; `base` empty for the Dockerfile's own.
+
+    Raises ConfigError where a file is missing, and where a wheelhouse has no wheels.
+    """
+    files = {name: root / path for name, path in FILES.items()}
+    problems = [Problem(FILES[name], 0, 0, "no such file") for name, path in files.items() if not path.is_file()]
+    wheels = tuple(sorted(wheelhouse.glob("*.whl"))) if wheelhouse else ()
+    if wheelhouse and not wheels:
+        hint = "pip download --dest DIR --no-deps --require-hashes -r docker/train.lock"
+        problems.append(Problem(str(wheelhouse), 0, 0, "holds no wheels", hint))
+    if problems:
+        raise ConfigError(problems)
+    arguments = {"TORCH": read_torch(root), **({"BASE": base} if base else {})}
+    return ImageInputs(files, arguments, wheels)
+
+
+def read_build_options(environment: Mapping[str, str]) -> tuple[str, Path | None]:
+    """Return (base, wheelhouse) as the environment has them, for whoever has no options for them."""
+    wheelhouse = environment.get(WHEELHOUSE_VARIABLE)
+    return environment.get(BASE_VARIABLE, ""), Path(wheelhouse) if wheelhouse else None
+
+
+def read_torch(root: Path) -> str:
+    """Return the requirement of torch that `docker/train.in` pins. Raises ConfigError where it pins none."""
+    path = "docker/train.in"
+    try:
+        text = (root / path).read_text()
+    except FileNotFoundError:
+        raise ConfigError([Problem(path, 0, 0, "no such file")]) from None
+    match = re.search(r"^torch==\S+$", text, re.MULTILINE)
+    if not match:
+        raise ConfigError([Problem(path, 0, 0, "pins no torch", "add a line like torch==2.13.0")])
+    return match[0]
+
+
+def lay_out(inputs: ImageInputs, folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield (file, where it has to stand below `folder`) for all of a build's context."""
+    for name, path in inputs.files.items():
+        yield path, folder / name
+    for path in inputs.wheels:
+        yield path, folder / "wheelhouse" / path.name
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
