@@ -1,4 +1,4 @@
-"""Render what sets up a self-hosted runner: files for systemd on a machine, values for the Helm chart on Kubernetes.
+"""Render the files that keep a self-hosted runner on a machine, and check what runners are described by.
 
 Only texts: nothing is installed, nothing is asked. All that users give is checked here by pattern; the scripts take it
 from variables that systemd sets, so that none of it is ever part of a script.
@@ -7,28 +7,27 @@ from variables that systemd sets, so that none of it is ever part of a script.
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
-
-import yaml
 
 from pipeline.errors import UsageError
 
 SCRIPTS_DIR = Path(__file__).parent / "runner_scripts"
 GITHUB = "https://github.com"
-WORK_DIR = "/home/runner/_work"  # of the official image of the runner
-_SOCKET_DIR = "/run/force-docker"
-_DATA_DIR = "/force"
 
 _OWNER = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,38})"
-_REPOSITORY = r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}"
+_REPOSITORY = r"(?!\.\.?$)[A-Za-z0-9._-]{1,100}"
+_NO_WORD = r"(?!(?:true|false|yes|no|on|off|y|n|null)$)"
 _PATTERNS = {
     "label": (r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "letters, digits, '.', '_' and '-'"),
     "name": (r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "letters, digits, '.', '_' and '-'"),
     "user": (r"(?!root$)[a-z_][a-z0-9_-]{0,31}", "small letters, digits, '_' and '-', and not root"),
-    "directory": (r"(?!.*/\.{1,2}(/|$))(/[A-Za-z0-9._-]+){2,}", "absolute, of letters, digits, '.', '_' and '-'"),
-    "scale set": (r"[a-z0-9](?:[a-z0-9-]{0,43}[a-z0-9])?", "up to 45 small letters, digits and '-'"),
-    "resource": (r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", "small letters, digits, '.' and '-'"),
+    "directory": (
+        r"(?!/(home|root|run|tmp|var/tmp|dev|proc|sys)/)(?!.*/\.{1,2}(/|$))(/[A-Za-z0-9._-]+){2,}",
+        "as in /opt/runner; what is below /home, /root, /run or /tmp is not seen by the service",
+    ),
+    # The chart writes names without quotes, so none may be a number or a word that YAML takes for something else.
+    "scale set": (rf"{_NO_WORD}[a-z](?:[a-z0-9-]{{0,43}}[a-z0-9])?", "up to 45 small letters, digits and '-'"),
+    "resource": (rf"{_NO_WORD}[a-z](?:[a-z0-9.-]{{0,251}}[a-z0-9])?", "small letters, digits, '.' and '-'"),
     "image": (r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}", "as in ghcr.io/lab/dind:1"),
 }
 
@@ -54,15 +53,14 @@ def parse_target(url: str, server: str = GITHUB) -> Target:
     >>> parse_target("https://github.com/lab").token_url
     'https://api.github.com/orgs/lab/actions/runners/registration-token'
     """
-    wanted = f"{server.rstrip('/')}/OWNER/REPO, or {server.rstrip('/')}/OWNER"
-    match = re.fullmatch(rf"(https?://[A-Za-z0-9.:-]+)/({_OWNER})(?:/({_REPOSITORY}?)(?:\.git)?)?/?", url)
+    address = url.removesuffix("/").removesuffix(".git")
+    match = re.fullmatch(rf"(https?://[A-Za-z0-9.:-]+)/({_OWNER})(?:/({_REPOSITORY}))?", address)
     api = _find_api(match[1], server) if match else None
     if match is None or api is None:
-        raise UsageError(f"{url!r} is no repository or organization on GitHub", f"--url {wanted}")
-    owner, repository = match[2], match[3]
-    path = f"repos/{owner}/{repository}" if repository else f"orgs/{owner}"
-    clean = "/".join(filter(None, (match[1], owner, repository)))
-    return Target(clean, f"{api}/{path}/actions/runners/registration-token")
+        hint = f"--url {server.rstrip('/')}/OWNER/REPO, or without /REPO for all of an organization"
+        raise UsageError(f"{url!r} is no repository or organization on GitHub", hint)
+    path = f"repos/{match[2]}/{match[3]}" if match[3] else f"orgs/{match[2]}"
+    return Target(address, f"{api}/{path}/actions/runners/registration-token")
 
 
 def _find_api(host: str, server: str) -> str | None:
@@ -121,7 +119,12 @@ class MachineRunner:
 
 
 def render_machine(runner: MachineRunner) -> dict[str, str]:
-    """Return path → text of the files to install, paths as they are below `/`; all `.sh` are programs."""
+    """Return path → text of the files to install, paths as they are below `/`; all `.sh` are programs.
+
+    Raises UsageError where the data would go with the runner, which is made anew for each job.
+    """
+    if f"{runner.data}/".startswith(f"{runner.directory}/"):
+        raise UsageError(f"--data {runner.data!r} is inside of --directory", "--data /var/lib/force-runner")
     scripts = {path.name: path.read_text() for path in sorted(SCRIPTS_DIR.glob("*.sh"))}
     return {
         f"etc/systemd/system/{runner.unit}.service": _render_unit(runner),
@@ -183,7 +186,8 @@ TimeoutStopSec=5min
 NoNewPrivileges=yes
 CapabilityBoundingSet=
 ProtectSystem=strict
-ReadWritePaths={runner.directory}/run {runner.data}
+# Not run/ itself: it is deleted and made again. All else in this folder is root's.
+ReadWritePaths={runner.directory} -{runner.data}
 ProtectHome=yes
 PrivateTmp=yes
 ProtectProc=invisible
@@ -218,47 +222,3 @@ FORCE_CHECKPOINT_DIR={runner.data}/checkpoints
 {gpus}
 #HTTPS_PROXY=http://proxy.example.org:3128
 """
-
-
-@dataclass(frozen=True)
-class ScaleSet:
-    """Runners that Actions Runner Controller makes on Kubernetes, one pod a job."""
-
-    target: Target
-    image: str  # of the Docker engine, with the NVIDIA container toolkit
-    name: str = "force-gpu"
-    labels: tuple[str, ...] = ("gpu",)
-    min_runners: int = 0
-    max_runners: int = 2
-    gpus_per_runner: int = 1
-    secret: str = "force-runner-github"
-    claim: str = "force-runner-data"
-    runtime_class: str = "nvidia"  # "" where it is the nodes' default
-
-
-class _Quoted(str):
-    """A text that stands in quotes, so that no reader of YAML takes it for anything else."""
-
-
-class _Dumper(yaml.SafeDumper):
-    pass
-
-
-_Dumper.add_representer(_Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, '"'))
-
-
-def render_scale_set(scale_set: ScaleSet) -> str:
-    """Return a values.yaml for the chart gha-runner-scale-set. Raises UsageError where the numbers contradict."""
-    if scale_set.min_runners > scale_set.max_runners:
-        message = f"--min {scale_set.min_runners} is more than --max {scale_set.max_runners}"
-        raise UsageError(message, f"--max {scale_set.min_runners}")
-    values = {
-        "githubConfigUrl": _Quoted(scale_set.target.url),
-        "githubConfigSecret": _Quoted(scale_set.secret),
-        "runnerScaleSetName": _Quoted(scale_set.name),
-        "scaleSetLabels": [_Quoted(label) for label in ("self-hosted", *scale_set.labels)],
-        "minRunners": scale_set.min_runners,
-        "maxRunners": scale_set.max_runners,
-        "template": {"spec": _build_pod(scale_set)},
-    }
-    return _VALUES_HEADER + yaml.dump(values, Dumper=_Dumper, sort_keys=False, width=120)
