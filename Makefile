@@ -39,8 +39,11 @@ bench: $(VENV)/ready-dev
 #: make lock    resolve the requirements again
 lock: $(VENV)/ready-dev
 	pip-compile $(LOCK_FLAGS) --output-file requirements.lock pyproject.toml
-	pip-compile $(LOCK_FLAGS) --extra dev --extra s3 --constraint requirements.lock \
+	pip-compile $(LOCK_FLAGS) --extra dev --extra s3 --extra github --constraint requirements.lock \
 	    --output-file requirements-dev.lock pyproject.toml
+	for name in docker/train .github/actions/setup/plan .github/actions/setup/run; do \
+	    pip-compile $(LOCK_FLAGS) --constraint requirements-dev.lock --output-file $$name.lock $$name.in || exit; \
+	done
 
 # torch's wheel differs from machine to machine (CPU, CUDA), so it alone is pinned without a hash.
 LOCK_FLAGS := --quiet --generate-hashes --strip-extras --unsafe-package torch \

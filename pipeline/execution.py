@@ -26,11 +26,12 @@ StageId = tuple[str, str]
 class Summary:
     """How the stages of a run ended."""
 
-    counts: Counter[str] = field(default_factory=Counter)
+    states: dict[StageId, str] = field(default_factory=dict)
     failures: dict[StageId, StageError] = field(default_factory=dict)
+    is_interrupted: bool = False
 
     def __str__(self) -> str:
-        return ", ".join(f"{count} {state}" for state, count in sorted(self.counts.items()))
+        return ", ".join(f"{count} {state}" for state, count in sorted(Counter(self.states.values()).items()))
 
 
 class Execution:
@@ -62,7 +63,10 @@ class Execution:
         self._restore(stages)
         by_id = {stage.id: stage for stage in stages}
         dependencies = {stage.id: {(owner, name) for name, owner in stage.upstream.items()} for stage in stages}
-        run_graph(dependencies, lambda job: self._execute(by_id[job]), self._skip, num_workers, self._end_children)
+        try:
+            run_graph(dependencies, lambda job: self._execute(by_id[job]), self._skip, num_workers, self._end_children)
+        except KeyboardInterrupt:
+            self._summary.is_interrupted = True
         return self._summary
 
     # Checking out what is recorded
@@ -179,12 +183,12 @@ class Execution:
         return self._project.planner(self._ownership).plan(stage)
 
     def _end(self, stage: Stage, state: str, text: str) -> bool:
-        self._summary.counts[state] += 1
+        self._summary.states[stage.id] = state
         self._progress.end(stage.id, state, text)
         return state not in ("failed", "interrupted")
 
     def _skip(self, job: StageId, blocker: StageId) -> None:
-        self._summary.counts["skipped"] += 1
+        self._summary.states[job] = "skipped"
         self._progress.end(job, "skipped", f"needs {blocker[1]} of {blocker[0]}")
 
     def _end_children(self) -> None:

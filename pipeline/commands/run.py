@@ -4,6 +4,8 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -19,6 +21,7 @@ from pipeline.planning import State
 from pipeline.progress import Progress
 from pipeline.project import Project, find_project
 from pipeline.recovery import Attic, bring_back_outs, drop_broken_rwlock, set_broken_locks_aside
+from pipeline.results import Row
 from pipeline.runlock import hold_run_lock
 from pipeline.syncing import find_drift, find_orphans, render_generated, write_files
 from pipeline.targets import collect_stages, parse_targets
@@ -35,8 +38,43 @@ def command(targets: tuple[str, ...], jobs: int, use_docker: bool, image: str, w
 
     With NAME:STAGE only that stage, and what it needs.
     """
+    run = run_targets(
+        find_project(Path.cwd()), targets, num_workers=jobs, use_docker=use_docker, image=image, wait=wait
+    )
+    if run.summary.is_interrupted:
+        raise InterruptedRunError("run it again: what is done stays done")
+    click.echo()
+    print_comparison(run.compare())
+    click.echo(f"\n{run.summary}" if run.summary.states else "")
+    if run.summary.failures:
+        raise describe_failures(run.summary)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was run, and how it ended."""
+
+    project: Project
+    experiments: dict[str, Experiment]
+    ownership: Ownership
+    stages: list[Stage]
+    summary: Summary
+
+    def compare(self) -> list[Row]:
+        """Return the results of the experiments beside their parents'."""
+        self.project.index.forget()
+        planner = self.project.planner(self.ownership)
+        return compare_experiments(self.project.root, self.experiments, self.ownership, planner)
+
+
+def run_targets(
+    project: Project, targets: Sequence[str], *, num_workers: int, use_docker: bool, image: str, wait: bool
+) -> Run:
+    """Bring targets like NAME and NAME:STAGE up to date, all experiments without any.
+
+    Raises ForceError where nothing could be started; failures of stages are in the summary.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    project = find_project(Path.cwd())
     text = " ".join(["force", "run", *targets])
     with hold_run_lock(project.state_dir / "run.lock", text, wait=wait, say=_warn) as lock:
         wanted = parse_targets(targets)
@@ -53,17 +91,9 @@ def command(targets: tuple[str, ...], jobs: int, use_docker: bool, image: str, w
         else:
             with Progress([stage.id for stage in stages]) as progress:
                 execution = Execution(project, ownership, attic, progress, lock, variables)
-                try:
-                    summary = execution.run(stages, jobs)
-                except KeyboardInterrupt:
-                    raise InterruptedRunError("run it again: what is done stays done") from None
+                summary = execution.run(stages, num_workers)
         project.index.save()
-    click.echo()
-    project.index.forget()
-    print_comparison(compare_experiments(project.root, experiments, ownership, project.planner(ownership)))
-    click.echo(f"\n{summary}" if summary.counts else "")
-    if summary.failures:
-        raise _describe_failures(summary)
+    return Run(project, experiments, ownership, stages, summary)
 
 
 def _find_image(project: Project, image: str) -> dict[str, str]:
@@ -102,7 +132,8 @@ def _prepare(
     project.refresh()
 
 
-def _describe_failures(summary: Summary) -> StageError:
+def describe_failures(summary: Summary) -> StageError:
+    """Return the failures of a run as one error."""
     failures = list(summary.failures.values())
     if len(failures) == 1:
         return failures[0]

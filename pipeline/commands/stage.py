@@ -20,6 +20,7 @@ import click
 
 from pipeline import containers
 from pipeline.checkpoints import find_checkpoint_dir, hold_checkpoints
+from pipeline.costs import record_cost
 from pipeline.dvccache import hash_out, run_key
 from pipeline.dvcfiles import render_dvc_file
 from pipeline.errors import ForceError, PlanError, StageError, ToolError, UsageError, suggest
@@ -200,6 +201,7 @@ class StageRun:
             (partial / name).unlink()
         _check_schemas(partial)
         self.workspace.publish()
+        record_cost(self.project.root, self.experiment.name, read_json(self.workspace.final / "run.json"))
 
     def _leave_failure(self, failure: Failure) -> None:
         status = "interrupted" if failure.type == "Interrupted" else "failed"

@@ -35,6 +35,39 @@ def resolve_range(root: Path, revision: str) -> tuple[str, str | None]:
     return start, end
 
 
+def find_commit(root: Path, revision: str) -> str | None:
+    """Return the commit of a revision, None where git knows none."""
+    done = run(
+        ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"], root, check=False
+    )
+    return done.stdout.strip() or None
+
+
+def find_merge_base(root: Path, left: str, right: str) -> str | None:
+    """Return the commit that two others come from, None where there is none."""
+    return run(["git", "merge-base", left, right], root, check=False).stdout.strip() or None
+
+
+def find_start(root: Path, branch: str, default_branch: str, before: str) -> str:
+    """Return the commit that a push started from; the empty tree where everything is new.
+
+    That is what the branch was before; where it is new, or was rewritten so that nothing of that is left, where it left
+    the default branch. Without a payload (act): what the remote last had of it.
+    """
+    if before and (commit := find_commit(root, before)):
+        return commit
+    others = [default_branch] if default_branch not in ("", branch) else []
+    if not before and not default_branch:
+        if tip := find_commit(root, f"refs/remotes/origin/{branch}"):
+            return tip
+        others = ["HEAD", "main", "master"]
+    for name in others:
+        tip = find_commit(root, f"refs/remotes/origin/{name}")
+        if tip and (start := find_merge_base(root, tip, "HEAD")):
+            return start
+    return run(["git", "hash-object", "-t", "tree", "--stdin"], root).stdout.strip()
+
+
 def list_changed(root: Path, start: str, end: str | None) -> set[str]:
     """Return the paths that differ between two revisions, or between one and the files as they are, new ones too."""
     args = ["git", "diff", "--relative", "--name-only", "--no-renames", "-z", start, *([end] if end else [])]
@@ -61,8 +94,7 @@ def list_files(root: Path, revision: str, folder: str) -> list[str]:
 
 
 def _resolve(root: Path, revision: str) -> str:
-    args = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
-    done = run(args, root, check=False)
-    if done.returncode:
+    commit = find_commit(root, revision)
+    if commit is None:
         raise UsageError(f"git knows no revision '{revision}'", "git fetch, or name another revision")
-    return done.stdout.strip()
+    return commit

@@ -1,0 +1,153 @@
+"""`force ci plan`: which experiments a push affects, as matrices of jobs."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from pipeline.changes import Change, find_changes
+from pipeline.comments import escape_cell
+from pipeline.costs import estimate_s, format_s
+from pipeline.errors import ConfigError, Problem
+from pipeline.events import Event, parse_event
+from pipeline.experiments import Experiment
+from pipeline.matrix import NUM_WAVES, Entry, Matrix, build_matrix
+from pipeline.ownership import Ownership, Stage
+from pipeline.planning import Planner
+from pipeline.project import Project, find_project
+from pipeline.tables import print_table
+from pipeline.tools import actions, git
+from pipeline.workspace import read_json
+
+_MAX_ROWS = 200  # of a table in the summary
+
+
+@click.command()
+def command() -> None:
+    """Write the outputs `any`, `wave_1` … `wave_3` and `entries`, and a summary. Runs nothing."""
+    project = find_project(Path.cwd())
+    event = read_event(os.environ)
+    if event.is_deletion:
+        _write(Matrix(((),) * NUM_WAVES), event)
+        actions.add_summary("The branch was deleted: nothing to do.")
+        return
+    try:
+        experiments, changes = select_affected(project, event)
+        ownership = project.ownership(experiments)
+    except ConfigError as error:
+        actions.annotate_error(error)
+        raise
+    planner = project.planner(ownership)
+    matrix = plan_matrix(project, list(experiments), ownership, planner)
+    project.index.save()
+    _write(matrix, event)
+    actions.add_summary(render_summary(matrix, changes, event))
+    rows = [[str(n), e.name, " ".join(e.targets), format_s(e.seconds)] for n, e in _number(matrix)]
+    print_table(["wave", "job", "targets", "about"], rows)
+
+
+def read_event(environment: Mapping[str, str]) -> Event:
+    """Return the event of this workflow run; FORCE_EXPERIMENTS names experiments where the event cannot."""
+    payload = read_json(Path(environment.get("GITHUB_EVENT_PATH", ""))) or {}
+    return parse_event(
+        environment.get("GITHUB_EVENT_NAME", "push"),
+        payload,
+        environment.get("GITHUB_REF_NAME", ""),
+        environment.get("GITHUB_HEAD_REF", ""),
+        environment.get("GITHUB_REPOSITORY", ""),
+    )
+
+
+def select_affected(project: Project, event: Event) -> tuple[dict[str, Experiment], list[Change]]:
+    """Return the experiments that an event asks for or affects, and why.
+
+    Raises ConfigError for faults in what it changed; faults elsewhere are only noted: they are somebody else's.
+    """
+    if event.name == "workflow_dispatch":
+        experiments = project.select(event.experiments)
+        return experiments, [Change(name, "", "", ("asked for",)) for name in experiments]
+    if event.name == "pull_request":
+        start = git.find_start(project.root, event.branch, event.base_branch, "")
+    else:
+        start = git.find_start(project.root, event.branch, event.default_branch, event.before)
+    changed = git.list_changed(project.root, start, None)
+    sound, problems = project.experiments.load_all()
+    _judge(problems, changed)
+    files_before = git.list_files(project.root, start, "experiments")
+    before = git.read_files(project.root, start, sorted(path for path in changed if path.endswith(".yaml")))
+    changes = find_changes(sound, project.ownership(sound), changed, before, files_before, project.root)
+    return {name: sound[name] for name in dict.fromkeys(c.experiment for c in changes) if name in sound}, changes
+
+
+def plan_matrix(project: Project, names: list[str], ownership: Ownership, planner: Planner) -> Matrix:
+    """Return the jobs for what is not up to date among these experiments, as git records it."""
+
+    def estimate(stage: Stage) -> float | None:
+        return estimate_s(project.root, project.experiments.get(stage.experiment).lineage, stage.name)
+
+    return build_matrix(names, ownership, lambda stage: bool(planner.find_staleness(stage)), estimate)
+
+
+def render_summary(matrix: Matrix, changes: list[Change], event: Event) -> str:
+    """Return the plan as Markdown."""
+    asked = f"`{escape_cell(event.branch)}`" if event.branch else "this commit"
+    lines = [f"### Plan for {asked}", ""]
+    if not changes:
+        return "\n".join([*lines, "No stage of an experiment is affected: nothing to do."])
+    if matrix.entries:
+        lines += ["| wave | job | runs | about |", "| --- | --- | --- | --- |"]
+        lines += [f"| {n} | {e.name} | {', '.join(e.targets)} | {format_s(e.seconds)} |" for n, e in _number(matrix)]
+        known = [entry.seconds for entry in matrix.entries if entry.seconds is not None]
+        unknown = len(matrix.entries) - len(known)
+        text = (
+            f"{len(matrix.entries)} jobs, about {format_s(sum(known))} in all"
+            if known
+            else f"{len(matrix.entries)} jobs"
+        )
+        lines += ["", text + (f", and {unknown} of unknown length" if unknown and known else "")]
+    else:
+        lines.append("All results are there already: nothing to run.")
+    lines += ["", "<details><summary>why</summary>", "", "| experiment | stage | reason |", "| --- | --- | --- |"]
+    for change in changes[:_MAX_ROWS]:
+        lines.append(f"| {change.experiment} | {change.stage} | {escape_cell('; '.join(change.reasons))} |")
+    if len(changes) > _MAX_ROWS:
+        lines.append(f"| … and {len(changes) - _MAX_ROWS} more | | |")
+    return "\n".join([*lines, "", "</details>"])
+
+
+def _judge(problems: list[Problem], changed: set[str]) -> None:
+    """Raise the faults of files that changed, or that stand in a folder where something did; warn of the others."""
+    folders = {"/".join(path.split("/")[:2]) for path in changed if path.startswith("experiments/")}
+    ours = []
+    for problem in problems:
+        folder = "/".join(problem.path.split("/")[:2])
+        if problem.path in changed or folder in folders or not problem.path.startswith("experiments/"):
+            ours.append(problem)
+        else:
+            actions.annotate("warning", problem.message, problem.path, problem.line)
+    if ours:
+        raise ConfigError(ours)
+
+
+def _write(matrix: Matrix, event: Event) -> None:
+    """Write the outputs. A pull request only plans: what runs is the push's."""
+    runs = event.name != "pull_request"
+    actions.write_output("any", _bool(runs and bool(matrix.entries)))
+    for number, wave in enumerate(matrix.waves, 1):
+        actions.write_output(f"any_{number}", _bool(runs and bool(wave)))
+        actions.write_output(f"wave_{number}", json.dumps({"include": [_describe(entry, number) for entry in wave]}))
+    actions.write_output("entries", " ".join(entry.name for entry in matrix.entries))
+
+
+def _describe(entry: Entry, wave: int) -> dict[str, str]:
+    return {"name": entry.name, "targets": " ".join(entry.targets), "wave": str(wave)}
+
+
+def _number(matrix: Matrix) -> list[tuple[int, Entry]]:
+    return [(number, entry) for number, wave in enumerate(matrix.waves, 1) for entry in wave]
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"

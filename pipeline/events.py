@@ -1,0 +1,79 @@
+"""What happened on GitHub, read from the payload of a workflow's event. Nothing in it is trusted: it is data."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import UsageError
+from pipeline.experiments import NAME_PATTERN
+
+_SEPARATORS = re.compile(r"[\s,]+")
+
+
+@dataclass(frozen=True)
+class Event:
+    """A push, a pull request or a call by hand."""
+
+    name: str
+    branch: str  # that was pushed, or that a pull request brings
+    before: str = ""  # the commit that a push found; empty where it found none
+    is_deletion: bool = False
+    default_branch: str = ""
+    base_branch: str = ""  # that a pull request goes into
+    number: int = 0  # of the pull request
+    is_fork: bool = False
+    experiments: tuple[str, ...] = ()  # named by hand; empty for all
+
+
+def parse_event(name: str, payload: Mapping[str, Any], ref_name: str, head_ref: str, repository: str) -> Event:
+    """Return the event. `ref_name`, `head_ref` and `repository` are GitHub's variables of these names.
+
+    Raises UsageError for an event that no workflow of ours starts on.
+    """
+    default_branch = str(_get(payload, "repository", "default_branch") or "")
+    if name == "push":
+        before = str(payload.get("before") or "")
+        return Event(
+            name,
+            ref_name,
+            before="" if set(before) == {"0"} else before,
+            is_deletion=bool(payload.get("deleted")),
+            default_branch=default_branch,
+        )
+    if name == "pull_request":
+        head = _get(payload, "pull_request", "head", "repo", "full_name")
+        return Event(
+            name,
+            head_ref or str(_get(payload, "pull_request", "head", "ref") or ""),
+            default_branch=default_branch,
+            base_branch=str(_get(payload, "pull_request", "base", "ref") or ""),
+            number=int(_get(payload, "pull_request", "number") or 0),
+            is_fork=head != repository,
+        )
+    if name == "workflow_dispatch":
+        names = split_names(str(_get(payload, "inputs", "experiments") or ""))
+        return Event(name, ref_name, default_branch=default_branch, experiments=names)
+    raise UsageError(f"the event '{name}' plans nothing", "it is push, pull_request or workflow_dispatch")
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the names of experiments in a text, () for `all`.
+
+    >>> split_names("wide_net, residual_net")
+    ('wide_net', 'residual_net')
+
+    Raises UsageError for what cannot be a name: it never gets as far as a shell.
+    """
+    names = tuple(name for name in _SEPARATORS.split(text.strip()) if name)
+    for name in names:
+        if not NAME_PATTERN.fullmatch(name):
+            raise UsageError(f"{name[:80]!r} cannot be the name of an experiment", "force ls lists them")
+    return () if names == ("all",) else names
+
+
+def _get(payload: Mapping[str, Any], *keys: str) -> Any:
+    value: Any = payload
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

@@ -1,0 +1,127 @@
+"""Turn what a push affects into jobs: each unbuilt stage once, shared ones first, within GitHub's limits.
+
+Pure: from experiments, ownership and what is stale to waves of jobs.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.ownership import STAGES, Ownership, Stage
+
+StageId = tuple[str, str]
+
+NUM_WAVES = 3  # prepare, train, evaluate: what is shared stands at most two deep
+# GitHub runs at most 256 jobs of a matrix; a few are left for the jobs around it, and for those who count a whole run.
+MAX_JOBS = 240
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One job of a matrix."""
+
+    name: str  # of artifacts; as experiment, or experiment-stage for a shared one
+    targets: tuple[str, ...]  # as `force run` takes them
+    seconds: float | None  # about how long it will take; None where nothing like it ever ran
+    is_shared: bool = False
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All jobs of a push, in waves: those of one need nothing of their own wave."""
+
+    waves: tuple[tuple[Entry, ...], ...]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All jobs, in order."""
+        return [entry for wave in self.waves for entry in wave]
+
+
+def build_matrix(
+    names: Sequence[str],
+    ownership: Ownership,
+    is_stale: Callable[[Stage], bool],
+    estimate: Callable[[Stage], float | None],
+    max_jobs: int = MAX_JOBS,
+) -> Matrix:
+    """Return the jobs that bring the named experiments up to date; those with nothing stale are left out.
+
+    A stale stage that more than one experiment needs is a job of its own, before theirs.
+    """
+    needed = {name: _collect_stale(name, ownership, is_stale) for name in names}
+    needed = {name: stages for name, stages in needed.items() if stages}
+    users: dict[StageId, int] = {}
+    for stages in needed.values():
+        for stage_id in stages:
+            users[stage_id] = users.get(stage_id, 0) + 1
+    shared = {stage_id for stage_id, count in users.items() if count > 1}
+    waves: list[list[Entry]] = [[] for _ in range(NUM_WAVES)]
+    depths: dict[StageId, int] = {}
+    for stages in needed.values():
+        for stage_id, stage in stages.items():
+            if stage_id in shared and stage_id not in depths:
+                depths[stage_id] = _find_depth(stage, depths)
+                entry = Entry("-".join(stage_id), (":".join(stage_id),), estimate(stage), is_shared=True)
+                waves[min(depths[stage_id], NUM_WAVES - 1)].append(entry)
+    for name, stages in needed.items():
+        depth = max((depths[stage_id] + 1 for stage_id in stages if stage_id in shared), default=0)
+        own = [stage for stage_id, stage in stages.items() if stage_id not in shared]
+        if own:
+            waves[min(depth, NUM_WAVES - 1)].append(Entry(name, (name,), _add(map(estimate, own))))
+    total = sum(map(len, waves))
+    return Matrix(tuple(tuple(_batch(wave, number, max_jobs, total)) for number, wave in enumerate(waves, 1)))
+
+
+def _collect_stale(name: str, ownership: Ownership, is_stale: Callable[[Stage], bool]) -> dict[StageId, Stage]:
+    """Return the stale stages that an experiment needs, upstream first."""
+    found: dict[StageId, Stage] = {}
+
+    def add(stage: Stage) -> None:
+        for upstream, owner in stage.upstream.items():
+            add(ownership.stage(owner, upstream))
+        if is_stale(stage):
+            found.setdefault(stage.id, stage)
+
+    for stage_name in STAGES:
+        add(ownership.effective(name, stage_name))
+    return found
+
+
+def _find_depth(stage: Stage, depths: Mapping[StageId, int]) -> int:
+    """Return how many waves come before a shared stage; what it needs is shared too, and was seen before it."""
+    return max(
+        (depths[owner, name] + 1 for name, owner in stage.upstream.items() if (owner, name) in depths), default=0
+    )
+
+
+def _batch(wave: list[Entry], number: int, max_jobs: int, total: int) -> list[Entry]:
+    """Return a wave as it is, or its experiments put together into as many jobs as are left, of about equal length."""
+    if total <= max_jobs:
+        return wave
+    num_batches = max(1, max_jobs * len(wave) // total)
+    batches: list[list[Entry]] = [[] for _ in range(min(num_batches, len(wave)))]
+    known = [entry.seconds for entry in wave if entry.seconds is not None]
+    typical = sum(known) / len(known) if known else 1.0
+    lengths = [0.0] * len(batches)
+    for entry in sorted(wave, key=lambda entry: -(entry.seconds or typical)):  # longest first, to the shortest batch
+        shortest = lengths.index(min(lengths))
+        batches[shortest].append(entry)
+        lengths[shortest] += entry.seconds or typical
+    return [
+        Entry(
+            f"batch-{number}-{index:03d}",
+            tuple(target for entry in batch for target in entry.targets),
+            _add(entry.seconds for entry in batch),
+        )
+        for index, batch in enumerate(batches, 1)
+    ]
+
+
+def _add(seconds: Iterable[float | None]) -> float | None:
+    """Return the sum, None where a part is not known.
+
+    >>> _add([1.0, 2.5]), _add([1.0, None])
+    (3.5, None)
+    """
+    parts = list(seconds)
+    return None if None in parts else sum(part for part in parts if part is not None)
