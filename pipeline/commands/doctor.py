@@ -1,19 +1,23 @@
 """`force doctor`: what is missing or damaged on this machine, and the command that mends it."""
 
 import importlib.metadata
+import os
 import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from pipeline.cli import print_json
-from pipeline.errors import ConfigError, ForceError, ToolError
+from pipeline.commands.doctor_runner import RunnerOptions, check_runner
+from pipeline.errors import ConfigError, ForceError, ToolError, UsageError
+from pipeline.findings import Finding
 from pipeline.ownership import STAGES
 from pipeline.project import Project, find_project
 from pipeline.recovery import Attic, quarantine
+from pipeline.runners import parse_labels
 from pipeline.syncing import find_drift, find_orphans, render_generated
 from pipeline.tables import print_table
 from pipeline.tools.process import run
@@ -21,23 +25,34 @@ from pipeline.tools.process import run
 _MIN_FREE_GIB = 5
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check."""
-
-    check: str
-    is_fine: bool
-    text: str
-    mend: str = ""  # a command
-
-
 @click.command()
 @click.option("--mend-cache", is_flag=True, help="Take damaged objects out of the DVC cache; they are kept aside.")
+@click.option(
+    "--runner", "is_runner", is_flag=True, help="Check what a machine needs that takes jobs of workflows, too."
+)
+@click.option(
+    "--labels", metavar="A,B", help="With --runner: its labels; with 'gpu', GPUs have to work.  [default: gpu]"
+)
+@click.option("--min-free-gib", type=click.FloatRange(0), help="With --runner: for Docker's images.  [default: 50]")
+@click.option("--read-only-remote", is_flag=True, help="With --runner: the DVC remote need not be writable.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(mend_cache: bool, as_json: bool) -> None:
+def command(
+    mend_cache: bool,
+    is_runner: bool,
+    labels: str | None,
+    min_free_gib: float | None,
+    read_only_remote: bool,
+    as_json: bool,
+) -> None:
     """Check tools, files and the DVC cache. Exits with 5 when something needs mending."""
+    if not is_runner and (labels is not None or min_free_gib is not None or read_only_remote):
+        raise UsageError("--labels, --min-free-gib and --read-only-remote are for runners", "force doctor --runner")
+    if labels is None:
+        labels = os.environ.get("FORCE_RUNNER_LABELS") or "gpu"
+    options = RunnerOptions(parse_labels(labels), 50 if min_free_gib is None else min_free_gib, read_only_remote)
     project = find_project(Path.cwd())
     findings = [finding for check in CHECKS for finding in check(project)]
+    findings += check_runner(project, options) if is_runner else _check_gpu(project)
     findings += _check_cache(project, mend_cache)
     project.index.save()
     if as_json:
@@ -139,7 +154,6 @@ CHECKS: tuple[Callable[[Project], list[Finding]], ...] = (
     _check_python,
     _check_packages,
     _check_programs,
-    _check_gpu,
     _check_repository,
     _check_remote,
     _check_disk,
