@@ -15,8 +15,12 @@ DIR_VARIABLE = "FORCE_CHECKPOINT_DIR"
 
 def find_checkpoint_dir(root: Path, experiment: str, key: str) -> Path:
     """Return the folder for the training of an experiment whose inputs have the hash `key`."""
-    base = Path(os.environ.get(DIR_VARIABLE) or root / ".force" / "checkpoints")
-    return base.absolute() / experiment / key[:16]
+    return find_checkpoint_base(root) / experiment / key[:16]
+
+
+def find_checkpoint_base(root: Path) -> Path:
+    """Return where all checkpoints are, those of an experiment below its name."""
+    return Path(os.environ.get(DIR_VARIABLE) or root / ".force" / "checkpoints").absolute()
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """Read the metrics and certificates that stages left, and compare them. A report only reads files."""
 
+import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.certificates import find_differences
-from pipeline.ownership import Stage
+from pipeline.ownership import Stage, folder_of
 from pipeline.validation import find_faults
 from pipeline.workspace import read_json
 
@@ -50,6 +52,16 @@ def read_result(root: Path, experiment: str, evaluate: Stage, staleness: str) ->
         if faults:
             return Result(experiment, {}, {}, f"no result: {path.relative_to(root)} {faults[0]}")
     return Result(experiment, documents["metrics"], documents["certificate"], staleness=staleness)
+
+
+def read_history(root: Path, experiment: str) -> list[dict[str, Any]]:
+    """Return what the training of an experiment recorded, a row an epoch; nothing where it owns none."""
+    path = root / folder_of(experiment) / "outputs" / "train" / "history.jsonl"
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with suppress(ValueError):  # a training that was killed may have left half a line
+            rows.append(json.loads(line))
+    return rows
 
 
 def compare(results: Iterable[Result], baselines: Mapping[str, str]) -> list[Row]:

@@ -4,6 +4,7 @@ from pipeline.cli import LazyGroup
 
 COMMANDS = {
     "plan": "Say which experiments a push or a request affects, as matrices of jobs.",
+    "image": "Build the image that the jobs of a push run in, unless it is there.",
     "experiment": "Run one entry of a matrix in containers, and collect what it left.",
     "results": "Commit the results of all experiments of a push to its branch.",
     "report": "Comment the metrics on the pull requests of a branch.",

@@ -92,7 +92,7 @@ def plan_matrix(project: Project, names: list[str], ownership: Ownership, planne
 
 def render_summary(matrix: Matrix, changes: list[Change], event: Event) -> str:
     """Return the plan as Markdown."""
-    asked = f"`{escape_cell(event.branch)}`" if event.branch else "this commit"
+    asked = f"<code>{escape_cell(event.branch)}</code>" if event.branch else "this commit"
     lines = [f"### Plan for {asked}", ""]
     if not changes:
         return "\n".join([*lines, "No stage of an experiment is affected: nothing to do."])

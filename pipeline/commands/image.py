@@ -44,7 +44,7 @@ def command() -> None:
 def tag(base: str, wheelhouse: Path | None, registry: str) -> None:
     """Print the name that the image for the present files has, built or not."""
     inputs = collect_inputs(find_project(Path.cwd()).root, base, wheelhouse)
-    click.echo(_reference(inputs, registry))
+    click.echo(name_image(inputs, registry))
 
 
 @command.command()
@@ -53,7 +53,7 @@ def tag(base: str, wheelhouse: Path | None, registry: str) -> None:
 def build(base: str, wheelhouse: Path | None, registry: str, as_json: bool) -> None:
     """Build the image, unless one of the same inputs is there already; print it with its digest."""
     inputs = collect_inputs(find_project(Path.cwd()).root, base, wheelhouse)
-    image, is_new = provide_image(inputs, _reference(inputs, registry), is_shared=bool(registry))
+    image, is_new = provide_image(inputs, name_image(inputs, registry), is_shared=bool(registry))
     if as_json:
         print_json({"image": image, "is_new": is_new, "digest": inputs.digest})
     else:
@@ -73,5 +73,6 @@ def provide_image(inputs: ImageInputs, reference: str, *, is_shared: bool) -> tu
     return (engine.push(reference) if is_shared else engine.find_image(reference)), is_new
 
 
-def _reference(inputs: ImageInputs, registry: str) -> str:
+def name_image(inputs: ImageInputs, registry: str) -> str:
+    """Return the name of the image of these inputs; without a registry, one that stays on this machine."""
     return f"{registry.rstrip('/').lower() or REPOSITORY}:{inputs.tag}"

@@ -1,9 +1,23 @@
 """What git knows of a checkout."""
 
+import base64
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.tools.process import read_output, run
+from pipeline.tools.process import last_line, read_output, run
+
+# GitHub shows commits of this address as those of its own bot.
+_BOT = (
+    "-c",
+    "user.name=github-actions[bot]",
+    "-c",
+    "user.email=41898282+github-actions[bot]@users.noreply.github.com",
+    "-c",
+    "commit.gpgsign=false",
+)
 
 
 def read_commit(root: Path) -> tuple[str | None, bool]:
@@ -98,3 +112,68 @@ def _resolve(root: Path, revision: str) -> str:
     if commit is None:
         raise UsageError(f"git knows no revision '{revision}'", "git fetch, or name another revision")
     return commit
+
+
+# Publishing. The token goes through the environment: never on a command line, never into a file.
+
+
+def fetch_branch(root: Path, remote: str, branch: str, token: str) -> str | None:
+    """Fetch a branch and return its tip, None where the remote has no such branch (any more).
+
+    Raises ToolError where the remote cannot be asked.
+    """
+    listed = run(["git", "ls-remote", remote, f"refs/heads/{branch}"], root, variables=_authorize(token))
+    if not listed.stdout.strip():
+        return None
+    spec = f"+refs/heads/{branch}:refs/remotes/{remote}/{branch}"
+    run(["git", "fetch", "--quiet", remote, spec], root, variables=_authorize(token))
+    return find_commit(root, f"refs/remotes/{remote}/{branch}")
+
+
+@contextmanager
+def hold_worktree(root: Path, folder: Path, commit: str) -> Iterator[None]:
+    """Check a commit out into a new folder, for as long as the context lasts."""
+    run(["git", "worktree", "add", "--quiet", "--detach", str(folder), commit], root)
+    try:
+        yield
+    finally:
+        run(["git", "worktree", "remove", "--force", str(folder)], root)
+
+
+def commit_files(tree: Path, paths: list[str], message: str) -> str | None:
+    """Commit these files of a worktree as the bot; return the commit, None where nothing differs."""
+    run(["git", "add", "--force", "--", *paths], tree)
+    if run(["git", "diff", "--cached", "--quiet"], tree, check=False).returncode == 0:
+        return None
+    run(["git", *_BOT, "commit", "--quiet", "--no-verify", "--message", message], tree)
+    return find_commit(tree, "HEAD")
+
+
+def push_commit(root: Path, remote: str, commit: str, branch: str, token: str) -> str:
+    """Push a commit to a branch, never by force; return git's reason where that fails, else ""."""
+    args = ["git", "push", "--quiet", "--porcelain", remote, f"{commit}:refs/heads/{branch}"]
+    done = run(args, root, check=False, variables=_authorize(token))
+    if done.returncode == 0:
+        return ""
+    rejected = [line for line in done.stdout.splitlines() if line.startswith("!")]
+    return last_line("\n".join(rejected)) or last_line(done.stderr)
+
+
+def is_race(reason: str) -> bool:
+    """Say whether a push failed because somebody else pushed first."""
+    words = ("non-fast-forward", "fetch first", "cannot lock ref", "failed to update ref", "incorrect old value")
+    return any(word in reason for word in words)
+
+
+def _authorize(token: str) -> dict[str, str]:
+    """Return the variables that make git present a token to GitHub; it ignores them elsewhere."""
+    if not token:
+        return {}
+    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader",
+        "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {basic}",
+        "GIT_TERMINAL_PROMPT": "0",
+    }

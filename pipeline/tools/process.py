@@ -15,12 +15,13 @@ from pipeline.errors import ToolError
 LIFELINE = "FORCE_LIFELINE"
 
 
-def run(args: Sequence[str], cwd: Path, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run(
+    args: Sequence[str], cwd: Path, *, check: bool = True, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a program to its end and return what it printed. Raises ToolError where it is missing or, checked, fails."""
+    environment = _environment(variables or {})
     try:
-        done = subprocess.run(
-            args, cwd=cwd, env=_environment({}), text=True, capture_output=True, stdin=subprocess.DEVNULL
-        )
+        done = subprocess.run(args, cwd=cwd, env=environment, text=True, capture_output=True, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
         raise ToolError(f"'{args[0]}' is not on PATH", "force doctor") from None
     if check and done.returncode:

@@ -1,0 +1,186 @@
+"""`force ci experiment`: one job of a matrix: run its targets in containers, and collect what they left."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.checkpoints import find_checkpoint_base
+from pipeline.commands.run import Run, describe_failures, run_targets
+from pipeline.comparison import describe_rows
+from pipeline.errors import ForceError, InterruptedRunError, PublishError, StageError
+from pipeline.manifest import copy_tree, write_manifest
+from pipeline.markdown import render_job
+from pipeline.ownership import STAGES, folder_of
+from pipeline.project import Project, find_project
+from pipeline.results import read_history
+from pipeline.statuses import Status, collect_files, lay_over, read_statuses, write_status
+from pipeline.targets import collect_stages, parse_targets
+from pipeline.tools import actions, dvc, git
+from pipeline.workspace import write_json
+
+REMOTE_VARIABLE = "FORCE_REMOTE_URL"
+CACHE_VARIABLE = "FORCE_CACHE_DIR"
+_LOG_LINES = 30
+_DIR = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("targets", nargs=-1, required=True)
+@click.option("--name", required=True, help="Of the entry in the matrix.")
+@click.option("--wave", type=int, default=1, show_default=True)
+@click.option("--image", default="", help="The image, by digest; else that of `force image`.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Stages to run at once.")
+@click.option("--earlier", type=_DIR, help="What the jobs of earlier waves handed on.")
+@click.option("--checkpoints", type=_DIR, help="What an earlier attempt of this job handed on.")
+@click.option("--out", type=_DIR, required=True, help="Where `artifact/` and `result/` go.")
+def command(
+    targets: tuple[str, ...],
+    name: str,
+    wave: int,
+    image: str,
+    jobs: int,
+    earlier: Path | None,
+    checkpoints: Path | None,
+    out: Path,
+) -> None:
+    """Run TARGETS in containers, push what they made, and collect it. Exits as `force run` does, after collecting."""
+    job = Job(find_project(Path.cwd()), name, wave, targets, out)
+    try:
+        job.prepare(earlier, checkpoints)
+        error = job.run(image, jobs)
+    except ForceError as raised:
+        error = raised
+    job.collect(error)
+    if error is not None:
+        actions.annotate_error(error)
+        raise error
+
+
+class Job:
+    """One job: from what earlier ones handed on to what it hands on itself."""
+
+    def __init__(self, project: Project, name: str, wave: int, targets: tuple[str, ...], out: Path) -> None:
+        self.project = project
+        self.name = name
+        self.wave = wave
+        self.targets = targets
+        self.out = out
+        self.ran: Run | None = None
+        self.is_skipped = False
+
+    def prepare(self, earlier: Path | None, checkpoints: Path | None) -> None:
+        """Lay the results of earlier waves over the checkout, and say where DVC and trainings find theirs."""
+        root = self.project.root
+        statuses = read_statuses(earlier) if earlier else []
+        lay_over(root, collect_files(statuses))
+        self.project.refresh()
+        for variable, key in ((REMOTE_VARIABLE, "remote.storage.url"), (CACHE_VARIABLE, "cache.dir")):
+            if value := os.environ.get(variable):
+                dvc.set_local(root, key, value)
+        self.project.refresh()
+        if checkpoints and checkpoints.is_dir():
+            copy_tree(checkpoints, find_checkpoint_base(root))
+        self._check_earlier([status for status, _ in statuses])
+
+    def run(self, image: str, num_workers: int) -> ForceError | None:
+        """Run the targets, and push their outs; return what went wrong."""
+        self.ran = run_targets(
+            self.project, self.targets, num_workers=num_workers, use_docker=True, image=image, wait=True
+        )
+        summary = self.ran.summary
+        reason = self._push(self.ran)
+        if summary.is_interrupted:
+            return InterruptedRunError("re-run the job: it goes on from its checkpoint")
+        if summary.failures:
+            return describe_failures(summary)
+        if reason:
+            hint = f"is {REMOTE_VARIABLE} right, and may this runner write there? force doctor --runner"
+            return PublishError(f"the results are here, but not in the DVC remote: {reason}", hint)
+        return None
+
+    def collect(self, error: ForceError | None) -> None:
+        """Write the artifact, the result for later jobs, the summary and the outputs."""
+        status = self._build_status(error)
+        write_status(status, self.project.root, self.out / "result")
+        self._collect_artifact(status)
+        rows = self.ran.compare() if self.ran else []
+        histories = {name: read_history(self.project.root, name) for name in status.experiments}
+        actions.add_summary(render_job(status, rows, histories, self._list_uses()))
+        actions.write_output("status", status.status)
+        actions.write_output("metrics", json.dumps(describe_rows(rows)))
+        actions.write_output("artifact", f"experiment-{self.name}")
+
+    def _check_earlier(self, statuses: list[Status]) -> None:
+        """Raise StageError where a stage that this job needs failed in an earlier wave: it would only fail again."""
+        failed = {stage: status for status in statuses if not status.is_ok for stage in status.targets}
+        wanted = parse_targets(self.targets)
+        experiments = self.project.select(tuple(wanted))
+        for stage in collect_stages(wanted, self.project.ownership(experiments)):
+            if status := failed.get(":".join(stage.id)):
+                self.is_skipped = True
+                raise StageError(f"{stage.name} of {stage.experiment}, which this needs, failed: {status.message}")
+
+    def _push(self, run: Run) -> str:
+        states = run.summary.states
+        done = [stage for stage in run.stages if states.get(stage.id) not in ("failed", "interrupted", "skipped")]
+        if not done or not self.project.cache.remote_url:
+            return ""
+        with actions.group("dvc push"):
+            return dvc.push(self.project.root, done)
+
+    def _build_status(self, error: ForceError | None) -> Status:
+        states = self.ran.summary.states if self.ran else {}
+        word = "ok" if error is None else "skipped" if self.is_skipped else "failed"
+        word = "interrupted" if isinstance(error, InterruptedRunError) else word
+        return Status(
+            entry=self.name,
+            wave=self.wave,
+            targets=self.targets,
+            status=word,
+            commit=git.read_commit(self.project.root)[0] or "",
+            message=error.message if error else "",
+            hint=error.hint if error else "",
+            stages={":".join(stage): state for stage, state in states.items()},
+            log=self._read_log(),
+        )
+
+    def _read_log(self) -> str:
+        """Return the last lines of the first stage that failed."""
+        for experiment, stage in self.ran.summary.failures if self.ran else ():
+            path = self.project.root / folder_of(experiment) / "outputs" / stage / "failed.log"
+            if path.exists():
+                return "\n".join(path.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+        return ""
+
+    def _collect_artifact(self, status: Status) -> None:
+        folder = self.out / "artifact"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for experiment in status.experiments:
+            outputs = self.project.root / folder_of(experiment) / "outputs"
+            for stage in STAGES:  # the prepared data is in the DVC cache: too large, and the same for many
+                copy_tree(outputs / stage, folder / experiment / stage, ["data"] if stage == "prepare" else [])
+            checkpoints = find_checkpoint_base(self.project.root) / experiment
+            copy_tree(checkpoints, folder / "checkpoints" / experiment, ["*.lock"])
+        write_json(folder / "workflow.json", _describe_workflow(status))
+        write_manifest(folder)
+
+    def _list_uses(self) -> list[tuple[str, str, str, str]]:
+        """Return (experiment, stage, owner, how it ended) of every stage that the experiments use."""
+        if self.ran is None:
+            return []
+        states = self.ran.summary.states
+        stages = [(name, self.ran.ownership.effective(name, s)) for name in self.ran.experiments for s in STAGES]
+        return [(name, s.name, s.experiment, states.get(s.id, "up to date")) for name, s in stages]
+
+
+def _describe_workflow(status: Status) -> dict[str, Any]:
+    """Return where these results come from."""
+    names = ("WORKFLOW", "RUN_ID", "RUN_ATTEMPT", "REPOSITORY", "REF", "SHA", "ACTOR", "EVENT_NAME")
+    facts = {name.lower(): os.environ.get(f"GITHUB_{name}", "") for name in names}
+    runner = {name: os.environ.get(f"RUNNER_{name.upper()}", "") for name in ("name", "os", "arch")}
+    return {**facts, "runner": runner, "entry": status.entry, "targets": list(status.targets), "status": status.status}

@@ -1,0 +1,146 @@
+"""`force ci report`: what a branch did to the metrics, in the summary and in the pull requests of the branch."""
+
+import importlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from pipeline.changes import find_changes
+from pipeline.commands.ci_plan import read_event
+from pipeline.commands.ci_results import select_results
+from pipeline.comments import build_body
+from pipeline.comparison import compare_experiments
+from pipeline.errors import ConfigError, Problem
+from pipeline.events import Event
+from pipeline.experiments import Experiment
+from pipeline.markdown import render_report
+from pipeline.project import Project, find_project
+from pipeline.results import Result, Row, compare, read_result
+from pipeline.statuses import Status, collect_files, lay_over, read_statuses
+from pipeline.tools import actions, git
+
+
+@click.command()
+@click.option("--results", type=click.Path(file_okay=False, path_type=Path), help="What the jobs of this run left.")
+@click.option("--base", default="", help="Compare with where the branch left this one; else its pull request's.")
+@click.option("--comment/--no-comment", default=True, show_default=True, help="On the branch's pull requests.")
+def command(results: Path | None, base: str, comment: bool) -> None:
+    """Compare the experiments that the branch changes with their parents, and with themselves before."""
+    root = find_project(Path.cwd()).root
+    event = read_event(os.environ)
+    statuses = read_statuses(results) if results and results.is_dir() else []
+    token = os.environ.get("GITHUB_TOKEN", "")
+    tip = git.fetch_branch(root, "origin", event.branch, token)
+    if tip is None:
+        click.echo(f"the branch {event.branch} is gone: there is nothing to report")
+        return
+    base = base or event.base_branch or event.default_branch
+    start = _find_start(root, tip, base, token)
+    with tempfile.TemporaryDirectory(prefix="force-report-") as name, git.hold_worktree(root, Path(name) / "tip", tip):
+        tree = Path(name) / "tip"
+        taken, _ = select_results(root, tree, git.find_commit(root, "HEAD") or tip, tip, collect_files(statuses))
+        lay_over(tree, taken)
+        with _check_out(root, Path(name) / "before", start) as before:
+            text = Reporter(Project(tree), before, base).build([status for status, _ in statuses])
+    actions.add_summary(text)
+    if comment:
+        _comment(event, text)
+
+
+def _find_start(root: Path, tip: str, base: str, token: str) -> str | None:
+    """Return the commit to compare with: where the branch left `base`; None for `base` itself, or without one."""
+    if not base or git.fetch_branch(root, "origin", base, token) is None:
+        return None
+    start = git.find_merge_base(root, tip, f"refs/remotes/origin/{base}")
+    return None if start == tip else start
+
+
+@contextmanager
+def _check_out(root: Path, folder: Path, commit: str | None) -> Iterator[Project | None]:
+    if commit is None:
+        yield None
+        return
+    with git.hold_worktree(root, folder, commit):
+        yield Project(folder)
+
+
+def _comment(event: Event, text: str) -> None:
+    """Make the comment of every open pull request of the branch say this."""
+    client = importlib.import_module("pipeline.tools.github").GitHub.from_environment()  # loads slowly
+    numbers = [event.number] if event.number else client.find_pull_requests(event.branch)
+    body = build_body(text, actions.find_run_url())
+    for number in numbers:
+        click.echo(f"comment on pull request {number}: {client.publish_comment(number, body)}")
+    if not numbers:
+        click.echo("the branch has no open pull request: the report is in the summary alone")
+
+
+class Reporter:
+    """Compares a checkout with what it was before."""
+
+    def __init__(self, project: Project, before: Project | None, base: str) -> None:
+        self.project = project
+        self.before = before
+        self.base = base
+
+    def build(self, statuses: list[Status]) -> str:
+        """Return the report: on all that differs from before, and on what the jobs of this run were to do."""
+        sound, problems = self.project.experiments.load_all()
+        failures = [status for status in statuses if not status.is_ok]
+        try:
+            names = {name for status in statuses for name in status.experiments} | self._find_affected(sound)
+            shown = {name: experiment for name, experiment in sound.items() if name in names}
+            rows = self._compare_with_parents(shown)
+            rows_before = self._compare_with_before(shown)
+        except ConfigError as error:
+            problems, rows, rows_before = [*problems, *error.problems], [], {}
+        return render_report(rows, rows_before, self.base, failures, _keep(problems), actions.find_run_url())
+
+    def _find_affected(self, sound: Mapping[str, Experiment]) -> set[str]:
+        if self.before is None:
+            return set()
+        root, start = self.project.root, git.find_commit(self.before.root, "HEAD") or "HEAD"
+        changed = git.list_changed(root, start, None)
+        files = git.list_files(root, start, "experiments")
+        texts = git.read_files(root, start, sorted(path for path in changed if path.endswith(".yaml")))
+        ownership = self.project.ownership(dict(sound))
+        return {change.experiment for change in find_changes(sound, ownership, changed, texts, files, root)}
+
+    def _compare_with_parents(self, shown: dict[str, Experiment]) -> list[Row]:
+        if not shown:
+            return []
+        ownership = self.project.ownership(shown)
+        rows = compare_experiments(self.project.root, shown, ownership, self.project.planner(ownership))
+        return [row for row in rows if row.experiment in shown]
+
+    def _compare_with_before(self, shown: Mapping[str, Experiment]) -> dict[str, Row]:
+        """Return a row an experiment that had a result before, with that as its baseline."""
+        rows = {}
+        for name in shown:
+            then = _read_result(self.before, name) if self.before else None
+            now = _read_result(self.project, name)
+            if now and then and not then.fault:
+                rows[name] = compare([now, replace(then, experiment=f"{name} before")], {name: f"{name} before"})[0]
+        return rows
+
+
+def _read_result(project: Project, name: str) -> Result | None:
+    """Return an experiment's result in a checkout, None where it is not there or not sound."""
+    if name not in project.experiments.names():
+        return None
+    try:
+        ownership = project.ownership({name: project.experiments.get(name)})
+    except ConfigError:
+        return None
+    stage = ownership.effective(name, "evaluate")
+    reasons = project.planner(ownership).find_staleness(stage)
+    return read_result(project.root, name, stage, "; ".join(reason.text for reason in reasons))
+
+
+def _keep(problems: list[Problem]) -> list[str]:
+    return [str(problem) for problem in dict.fromkeys(problems)]

@@ -1,0 +1,100 @@
+"""What each job of a push hands to those after it: how it ended, and the small files that git keeps of its results.
+
+A folder an entry of the matrix: `status.json`, and below `files/` the results under their paths in the repository.
+"""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ToolError
+from pipeline.ownership import dvc_file_of, folder_of, lock_file_of
+from pipeline.validation import find_faults
+from pipeline.workspace import read_json, write_json
+
+FILE_NAME = "status.json"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a job ended."""
+
+    entry: str
+    wave: int
+    targets: tuple[str, ...]
+    status: str  # ok, failed, skipped, interrupted
+    commit: str
+    message: str = ""
+    hint: str = ""
+    stages: dict[str, str] = field(default_factory=dict)  # experiment:stage → how it ended
+    log: str = ""  # the last lines of what failed
+    version: int = VERSION
+
+    @property
+    def is_ok(self) -> bool:
+        """Say whether everything is there."""
+        return self.status == "ok"
+
+    @property
+    def experiments(self) -> list[str]:
+        """The experiments that this job was to bring up to date, in whole or in part."""
+        return list(dict.fromkeys(target.partition(":")[0] for target in self.targets))
+
+
+def list_result_files(experiment: str) -> list[str]:
+    """Return the paths of the files that git keeps of an experiment's results, there or not."""
+    folder = folder_of(experiment)
+    names = ("outputs/evaluate/metrics.json", "outputs/evaluate/certificate.json", "outputs/costs.json")
+    return [dvc_file_of(experiment), lock_file_of(experiment), *(f"{folder}/{name}" for name in names)]
+
+
+def write_status(status: Status, root: Path, folder: Path) -> None:
+    """Write a job's status and the results of its experiments into a new `folder`."""
+    for experiment in status.experiments:
+        for path in list_result_files(experiment):
+            if (root / path).is_file():
+                target = folder / "files" / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(root / path, target)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / FILE_NAME, {**asdict(status), "targets": list(status.targets)})
+
+
+def read_statuses(folder: Path) -> list[tuple[Status, Path]]:
+    """Return each job's status with the folder of its files, in the order of waves.
+
+    Raises ToolError for one that is not as we write it.
+    """
+    found = []
+    for path in sorted(folder.glob(f"*/{FILE_NAME}")):
+        document = read_json(path)
+        faults = find_faults("status", document)
+        if faults:
+            raise ToolError(f"{path} is no status of a job: {faults[0]}")
+        fields: dict[str, Any] = {**document, "targets": tuple(document["targets"])}
+        found.append((Status(**fields), path.parent / "files"))
+    return sorted(found, key=lambda pair: (pair[0].wave, pair[0].entry))
+
+
+def collect_files(statuses: Iterable[tuple[Status, Path]]) -> dict[str, Path]:
+    """Return repository path → file of all results; of several the one of the latest wave.
+
+    Only files that results consist of count: a job cannot bring others.
+    """
+    files: dict[str, Path] = {}
+    for status, folder in statuses:
+        for experiment in status.experiments:
+            for path in list_result_files(experiment):
+                if (folder / path).is_file():
+                    files[path] = folder / path
+    return files
+
+
+def lay_over(root: Path, files: dict[str, Path]) -> None:
+    """Write results into a checkout."""
+    for path, source in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, root / path)
