@@ -1,6 +1,5 @@
 """Show what a run does: a row a stage that lives on a terminal, a line a change elsewhere."""
 
-import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from pipeline.tables import build_table, make_console
+from pipeline.tables import build_table, is_terminal, make_console
 
 _MAX_ROWS = 30
 
@@ -34,7 +33,7 @@ class Progress:
     def __init__(self, stages: list[tuple[str, str]]) -> None:
         self._rows = {stage: _Row() for stage in stages}
         self._lock = threading.Lock()
-        self._is_live = sys.stdout.isatty()
+        self._is_live = is_terminal()
         self._live = Live(get_renderable=self._render, console=make_console(), refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Progress":

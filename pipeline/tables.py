@@ -1,5 +1,6 @@
 """Print tables for people: in colour on a terminal, as wide as their content elsewhere."""
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -21,14 +22,20 @@ STYLES = {
 }
 
 
+def is_terminal() -> bool:
+    """Say whether a person sits at standard output. The terminals of CI have nobody who sees a line change."""
+    return sys.stdout.isatty() and not os.environ.get("CI")
+
+
 def make_console() -> Console:
     """Return a console on standard output, wide enough for any table where no terminal sets its width."""
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
+    is_live = is_terminal()
+    return Console(width=None if is_live else 200, highlight=False, soft_wrap=False, force_terminal=is_live)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[str] = ()) -> None:
     """Print a table; the columns named in `numeric` are aligned to the right."""
-    if sys.stdout.isatty():
+    if is_terminal():
         make_console().print(build_table(columns, rows, numeric))
         return
     cells = [list(columns), *map(list, rows)]

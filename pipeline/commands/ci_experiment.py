@@ -36,6 +36,7 @@ _DIR = click.Path(file_okay=False, path_type=Path)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Stages to run at once.")
 @click.option("--earlier", type=_DIR, help="What the jobs of earlier waves handed on.")
 @click.option("--checkpoints", type=_DIR, help="What an earlier attempt of this job handed on.")
+@click.option("--remote-url", default="", help=f"The DVC remote; else {REMOTE_VARIABLE}, or the committed one.")
 @click.option("--out", type=_DIR, required=True, help="Where `artifact/` and `result/` go.")
 def command(
     targets: tuple[str, ...],
@@ -45,12 +46,14 @@ def command(
     jobs: int,
     earlier: Path | None,
     checkpoints: Path | None,
+    remote_url: str,
     out: Path,
 ) -> None:
     """Run TARGETS in containers, push what they made, and collect it. Exits as `force run` does, after collecting."""
+    shutil.rmtree(out, ignore_errors=True)
     job = Job(find_project(Path.cwd()), name, wave, targets, out)
     try:
-        job.prepare(earlier, checkpoints)
+        job.prepare(earlier, checkpoints, remote_url or os.environ.get(REMOTE_VARIABLE, ""))
         error = job.run(image, jobs)
     except ForceError as raised:
         error = raised
@@ -72,14 +75,15 @@ class Job:
         self.ran: Run | None = None
         self.is_skipped = False
 
-    def prepare(self, earlier: Path | None, checkpoints: Path | None) -> None:
+    def prepare(self, earlier: Path | None, checkpoints: Path | None, remote_url: str) -> None:
         """Lay the results of earlier waves over the checkout, and say where DVC and trainings find theirs."""
         root = self.project.root
         statuses = read_statuses(earlier) if earlier else []
         lay_over(root, collect_files(statuses))
         self.project.refresh()
-        for variable, key in ((REMOTE_VARIABLE, "remote.storage.url"), (CACHE_VARIABLE, "cache.dir")):
-            if value := os.environ.get(variable):
+        settings = {"remote.storage.url": remote_url, "cache.dir": os.environ.get(CACHE_VARIABLE, "")}
+        for key, value in settings.items():
+            if value:
                 dvc.set_local(root, key, value)
         self.project.refresh()
         if checkpoints and checkpoints.is_dir():
@@ -158,7 +162,6 @@ class Job:
 
     def _collect_artifact(self, status: Status) -> None:
         folder = self.out / "artifact"
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for experiment in status.experiments:
             outputs = self.project.root / folder_of(experiment) / "outputs"

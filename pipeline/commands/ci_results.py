@@ -61,6 +61,9 @@ class Publisher:
             tip = git.fetch_branch(self.root, self.remote, self.branch, self.token)
             if tip is None:
                 return f"the branch {self.branch} is gone: its results stay in the artifacts"
+            if tip != self.base and git.is_ancestor(self.root, tip, self.base):
+                message = f"'{self.branch}' at {self.remote} has not got the commit that these are the results of"
+                raise PublishError(message, f"git push {self.remote}, or --var FORCE_RESULTS=none under act")
             with tempfile.TemporaryDirectory(prefix="force-results-") as name:
                 commit, dropped = self._commit(Path(name) / "tree", tip, files, names)
             for path in dropped:

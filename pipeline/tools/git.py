@@ -82,6 +82,11 @@ def find_start(root: Path, branch: str, default_branch: str, before: str) -> str
     return run(["git", "hash-object", "-t", "tree", "--stdin"], root).stdout.strip()
 
 
+def is_ancestor(root: Path, older: str, newer: str) -> bool:
+    """Say whether a commit is another, or among those that it comes from."""
+    return run(["git", "merge-base", "--is-ancestor", older, newer], root, check=False).returncode == 0
+
+
 def list_changed(root: Path, start: str, end: str | None) -> set[str]:
     """Return the paths that differ between two revisions, or between one and the files as they are, new ones too."""
     args = ["git", "diff", "--relative", "--name-only", "--no-renames", "-z", start, *([end] if end else [])]
@@ -168,7 +173,7 @@ def is_race(reason: str) -> bool:
 def _authorize(token: str) -> dict[str, str]:
     """Return the variables that make git present a token to GitHub; it ignores them elsewhere."""
     if not token:
-        return {}
+        return {"GIT_TERMINAL_PROMPT": "0"}
     server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
     basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
     return {
