@@ -37,7 +37,7 @@ _DIR = click.Path(file_okay=False, path_type=Path)
 @click.option("--earlier", type=_DIR, help="What the jobs of earlier waves handed on.")
 @click.option("--checkpoints", type=_DIR, help="What an earlier attempt of this job handed on.")
 @click.option("--remote-url", default="", help=f"The DVC remote; else {REMOTE_VARIABLE}, or the committed one.")
-@click.option("--out", type=_DIR, required=True, help="Where `artifact/` and `result/` go.")
+@click.option("--out", type=_DIR, required=True, help="Where `artifact/` and `result/NAME/` go.")
 def command(
     targets: tuple[str, ...],
     name: str,
@@ -109,7 +109,7 @@ class Job:
     def collect(self, error: ForceError | None) -> None:
         """Write the artifact, the result for later jobs, the summary and the outputs."""
         status = self._build_status(error)
-        write_status(status, self.project.root, self.out / "result")
+        write_status(status, self.project.root, self.out / "result" / self.name)
         self._collect_artifact(status)
         rows = self.ran.compare() if self.ran else []
         histories = {name: read_history(self.project.root, name) for name in status.experiments}
