@@ -38,8 +38,8 @@ bench: $(VENV)/ready-dev
 
 #: make lock    resolve the requirements again
 lock: $(VENV)/ready-dev
-	pip-compile $(LOCK_FLAGS) --output-file requirements.lock pyproject.toml
-	pip-compile $(LOCK_FLAGS) --extra dev --extra s3 --extra github --constraint requirements.lock \
+	pip-compile $(LOCK_FLAGS) --build-deps-for editable --output-file requirements.lock pyproject.toml
+	pip-compile $(LOCK_FLAGS) --build-deps-for editable --extra dev --extra s3 --extra github --constraint requirements.lock \
 	    --output-file requirements-dev.lock pyproject.toml
 	for name in docker/train .github/actions/setup/plan .github/actions/setup/run; do \
 	    pip-compile $(LOCK_FLAGS) --constraint requirements-dev.lock --output-file $$name.lock $$name.in || exit; \
@@ -47,7 +47,7 @@ lock: $(VENV)/ready-dev
 
 # torch's wheel differs from machine to machine (CPU, CUDA), so it alone is pinned without a hash.
 LOCK_FLAGS := --quiet --generate-hashes --strip-extras --unsafe-package torch \
-    --build-deps-for editable --no-emit-index-url --no-emit-find-links --no-header
+    --no-emit-index-url --no-emit-find-links --no-header
 
 # The environment is made without its own pip: Debian's python3 alone has no ensurepip.
 $(VENV)/bin/python:
