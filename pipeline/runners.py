@@ -28,7 +28,7 @@ _PATTERNS = {
     # The chart writes names without quotes, so none may be a number or a word that YAML takes for something else.
     "scale set": (rf"{_NO_WORD}[a-z](?:[a-z0-9-]{{0,43}}[a-z0-9])?", "up to 45 small letters, digits and '-'"),
     "resource": (rf"{_NO_WORD}[a-z](?:[a-z0-9.-]{{0,251}}[a-z0-9])?", "small letters, digits, '.' and '-'"),
-    "image": (r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}", "as in ghcr.io/lab/dind:1"),
+    "image": (r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}", "as in ghcr.io/lab/force-runner:1"),
 }
 
 
@@ -216,6 +216,8 @@ _ENVIRONMENT = """\
 FORCE_CACHE_DIR={runner.data}/cache
 # Trainings of jobs that were killed go on from here.
 FORCE_CHECKPOINT_DIR={runner.data}/checkpoints
+# Packages that jobs install; each is checked against its hash.
+PIP_CACHE_DIR={runner.data}/pip
 # The DVC remote, if it is not the committed one.
 #FORCE_REMOTE_URL=s3://bucket/path
 # The GPUs of this runner, if it does not have all.

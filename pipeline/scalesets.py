@@ -12,10 +12,11 @@ import yaml
 from pipeline.errors import UsageError
 from pipeline.runners import Target
 
-_WORK_DIR = "/home/runner/_work"  # of the official image of the runner
+_WORK_DIR = "/home/runner/_work"
 _SOCKET_DIR = "/run/force-docker"
 _DATA_DIR = "/force"
-_RUNNER_GROUP = 1001  # and 123 is the group docker, both of the official image
+_RUNNER_ID = 1001  # user and group in the image, as in the runner's official one
+_DOCKER_GROUP = 123
 # A privileged container sees every GPU of its node; which ones are this pod's is said in the variable alone.
 _START_ENGINE = f"""\
 case "${{NVIDIA_VISIBLE_DEVICES:-}}" in
@@ -23,7 +24,7 @@ case "${{NVIDIA_VISIBLE_DEVICES:-}}" in
   *) gpus=all ;;
 esac
 printf %s "$gpus" > {_SOCKET_DIR}/gpus
-exec dockerd --host=unix://{_SOCKET_DIR}/docker.sock --group=123
+exec dockerd --host=unix://{_SOCKET_DIR}/docker.sock --group={_DOCKER_GROUP}
 """
 _VALUES_HEADER = """\
 # Made by `force runner kubernetes`, for the chart gha-runner-scale-set of Actions Runner Controller 0.14 or newer
@@ -37,7 +38,7 @@ class ScaleSet:
     """Runners that Actions Runner Controller makes on Kubernetes, one pod a job."""
 
     target: Target
-    image: str  # of the Docker engine, with the NVIDIA container toolkit
+    image: str  # with the runner, Python, a Docker engine and NVIDIA's container toolkit
     name: str = "force-gpu"
     labels: tuple[str, ...] = ("gpu",)
     min_runners: int = 0
@@ -107,19 +108,22 @@ def _build_pod(scale_set: ScaleSet) -> dict[str, Any]:
     }
     runner = {
         "name": "runner",
-        "image": "ghcr.io/actions/actions-runner:latest",
+        "image": _Quoted(scale_set.image),
         "command": ["sh", "-c", f"FORCE_GPUS=$(cat {_SOCKET_DIR}/gpus) exec /home/runner/run.sh"],
         "env": [
             docker_host,
             {"name": "FORCE_CACHE_DIR", "value": f"{_DATA_DIR}/cache"},
             {"name": "FORCE_CHECKPOINT_DIR", "value": f"{_DATA_DIR}/checkpoints"},
+            {"name": "PIP_CACHE_DIR", "value": f"{_DATA_DIR}/pip"},
+            {"name": "RUNNER_MANUALLY_TRAP_SIG", "value": "1"},
         ],
+        "securityContext": {"runAsUser": _RUNNER_ID, "runAsGroup": _RUNNER_ID},
         "volumeMounts": shared,
     }
     runtime = {"runtimeClassName": _Quoted(scale_set.runtime_class)} if scale_set.runtime_class else {}
     return {
         **runtime,
-        "securityContext": {"fsGroup": _RUNNER_GROUP},
+        "securityContext": {"fsGroup": _RUNNER_ID, "supplementalGroups": [_DOCKER_GROUP]},
         "nodeSelector": {"nvidia.com/gpu.present": "true"},
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
         "initContainers": [engine],

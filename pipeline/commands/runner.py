@@ -72,7 +72,7 @@ def systemd(
 @click.option("--min", "min_runners", type=click.IntRange(0), default=0, show_default=True, help="Idle runners.")
 @click.option("--max", "max_runners", type=click.IntRange(1), default=2, show_default=True, help="Runners at once.")
 @click.option("--gpus-per-runner", type=click.IntRange(1, 64), default=1, show_default=True, help="GPUs of a pod.")
-@click.option("--image", help="Docker engine with NVIDIA's toolkit.  [default: ghcr.io/OWNER/force-dind:latest]")
+@click.option("--image", help="With runner, Docker and NVIDIA's toolkit.  [default: ghcr.io/OWNER/force-runner]")
 @click.option("--secret", default="force-runner-github", show_default=True, help="The secret with the credentials.")
 @click.option("--claim", default="force-runner-data", show_default=True, help="The claim of the volume of data.")
 @click.option("--runtime-class", default="nvidia", show_default=True, help="'' where NVIDIA's is the default.")
@@ -92,7 +92,7 @@ def kubernetes(
     target = _parse_target(url)
     scale_set = ScaleSet(
         target=target,
-        image=check("image", image or f"ghcr.io/{target.owner.lower()}/force-dind:latest", "--image"),
+        image=check("image", image or f"ghcr.io/{target.owner.lower()}/force-runner:latest", "--image"),
         name=check("scale set", name, "--name"),
         labels=parse_labels(labels),
         min_runners=min_runners,

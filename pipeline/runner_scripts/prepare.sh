@@ -17,7 +17,7 @@ rm -rf -- "$run"
 cp -R --reflink=auto -- "$FORCE_RUNNER_DIRECTORY/dist" "$run"
 mkdir -- "$run/home" "$run/tmp"
 chown -R -- "$FORCE_RUNNER_USER:" "$run"
-for folder in "${FORCE_CACHE_DIR:-}" "${FORCE_CHECKPOINT_DIR:-}"; do
+for folder in "${FORCE_CACHE_DIR:-}" "${FORCE_CHECKPOINT_DIR:-}" "${PIP_CACHE_DIR:-}"; do
     [ -z "$folder" ] || install -d -o "$FORCE_RUNNER_USER" -- "$folder"
 done
 

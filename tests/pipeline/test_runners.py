@@ -248,7 +248,7 @@ def test_runner_is_registered_for_one_job_when_it_starts(runner: MachineRunner, 
         *("config.sh", "home", "run.sh", "tmp"),
         *(f"{run}/home", f"{run}/tmp"),
     ]
-    assert [path.name for path in sorted(Path(runner.data).iterdir())] == ["cache", "checkpoints"]
+    assert [path.name for path in sorted(Path(runner.data).iterdir())] == ["cache", "checkpoints", "pip"]
 
 
 def test_nothing_of_a_job_is_left_when_the_next_one_starts(runner: MachineRunner, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.runners import Target
 from pipeline.scalesets import ScaleSet, render_scale_set
 
 TARGET = Target("https://github.com/lab/digits", "")
-SCALE_SET = ScaleSet(TARGET, "ghcr.io/lab/force-dind:1", labels=("gpu", "1e3"), gpus_per_runner=2)
+SCALE_SET = ScaleSet(TARGET, "ghcr.io/lab/force-runner:1", labels=("gpu", "1e3"), gpus_per_runner=2)
 # The values of ours that the templates of gha-runner-scale-set 0.14 read; others it would ignore without a word.
 READ_BY_THE_CHART = {
     "githubConfigUrl",
@@ -87,7 +87,10 @@ def test_engine_has_the_gpus_and_sees_paths_as_the_runner_does() -> None:
     assert runner["env"][0] == engine["env"][0]
     variables = {variable["name"]: variable["value"] for variable in runner["env"]}
     (data,) = (mount["mountPath"] for mount in runner["volumeMounts"] if mount["name"] == "data")
-    assert {variables["FORCE_CACHE_DIR"], variables["FORCE_CHECKPOINT_DIR"]} == {f"{data}/cache", f"{data}/checkpoints"}
+    kept = [variables[name] for name in ("FORCE_CACHE_DIR", "FORCE_CHECKPOINT_DIR", "PIP_CACHE_DIR")]
+    assert kept == [f"{data}/cache", f"{data}/checkpoints", f"{data}/pip"]
+    assert runner["securityContext"]["runAsUser"] != 0
+    assert "privileged" not in runner["securityContext"]
 
 
 @pytest.mark.parametrize(
@@ -110,4 +113,4 @@ def test_numbers_are_refused_when_they_contradict() -> None:
 def test_text_comes_back_as_it_is_when_yaml_could_take_it_for_something_else(text: str) -> None:
     scale_set = ScaleSet(Target(text, ""), text, name=text, labels=(text,), secret=text, claim=text)
     given = [event for event in yaml.parse(render_scale_set(scale_set)) if getattr(event, "value", None) == text]
-    assert [event.style for event in given] == ['"'] * 6  # readers of YAML 1.2 take other plain texts for numbers
+    assert [event.style for event in given] == ['"'] * 7  # readers of YAML 1.2 take other plain texts for numbers

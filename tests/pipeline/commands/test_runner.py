@@ -131,7 +131,7 @@ def test_values_are_printed_when_a_cluster_is_asked_for(force: Callable[..., End
     assert values["scaleSetLabels"] == ["self-hosted", "gpu", "h100"]
     assert values["maxRunners"] == 8
     assert spec["initContainers"][0]["resources"] == {"limits": {"nvidia.com/gpu": 4}}
-    assert spec["initContainers"][0]["image"] == "ghcr.io/lab/force-dind:latest"
+    assert spec["initContainers"][0]["image"] == "ghcr.io/lab/force-runner:latest"
     assert "runtimeClassName" not in spec
 
 
