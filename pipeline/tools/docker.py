@@ -3,6 +3,7 @@
 Imported by name where a container is really started: the SDK takes a quarter of a second to load.
 """
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -195,12 +196,18 @@ class Container:
 
 
 def _request_gpus(gpus: str | tuple[int, ...]) -> list[DeviceRequest] | None:
-    """Return what to ask of the engine; `auto` asks for all where the machine has some."""
-    if gpus == "none" or (gpus == "auto" and not _has_gpus()):
+    """Return what to ask of the engine; `auto` asks for what FORCE_GPUS says, else for all where the machine has some.
+
+    FORCE_GPUS is the runner's share of its machine: all, none, or indices or UUIDs separated by commas.
+    """
+    share = gpus if isinstance(gpus, str) else ",".join(map(str, gpus))
+    if share == "auto":
+        share = os.environ.get("FORCE_GPUS") or ("all" if _has_gpus() else "none")
+    if share == "none":
         return None
-    if isinstance(gpus, tuple):
-        return [DeviceRequest(device_ids=[str(index) for index in gpus], capabilities=[["gpu"]])]
-    return [DeviceRequest(count=-1, capabilities=[["gpu"]])]
+    if share == "all":
+        return [DeviceRequest(count=-1, capabilities=[["gpu"]])]
+    return [DeviceRequest(device_ids=[name.strip() for name in share.split(",")], capabilities=[["gpu"]])]
 
 
 def _has_gpus() -> bool:
