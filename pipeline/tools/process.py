@@ -56,9 +56,12 @@ class Child:
 
     def lines(self) -> Iterator[str]:
         """Yield each line of output, without its end, until the program closes it."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            yield line.rstrip("\n")
+        stream = self._process.stdout
+        assert stream is not None
+        if not stream.closed:
+            for line in stream:
+                yield line.rstrip("\n")
+            stream.close()
 
     def wait(self) -> int:
         """Wait for the end and return the exit status, minus the signal's number where one ended it."""
