@@ -1,4 +1,4 @@
-"""The lab after its first push with two experiments, run once under act, copied for each test that goes on from there."""
+"""The lab after its first push with two experiments, run once under act, and copied for each test."""
 
 import subprocess
 from pathlib import Path

@@ -1,0 +1,51 @@
+"""A training that was killed goes on from its checkpoint when the job is run again."""
+
+import json
+import subprocess
+import threading
+
+import pytest
+
+from tests.flows.commands import wait_until
+from tests.workflows.labs import ActRun, Lab, list_containers
+
+
+def find_training(lab: Lab) -> list[str]:
+    """Return the running containers that train the lab's experiment `long`."""
+    found = list_containers("force-build.experiment=long", "force-build.stage=train")
+    return [name for name in found if has_checkpoint(lab)]
+
+
+def has_checkpoint(lab: Lab) -> bool:
+    return bool(list((lab.folder / "checkpoints" / "long").glob("*/*epoch-*")))
+
+
+def count_epochs(lab: Lab) -> int:
+    """Return how many epochs the training of `long` has recorded."""
+    return len((lab.root / "experiments/long/outputs/train/history.jsonl").read_text().splitlines())
+
+
+@pytest.mark.parametrize("how", ["container", "job"])
+def test_a_job_that_is_run_again_resumes(lab: Lab, how: str) -> None:
+    lab.experiment("long", "params:\n  train: {epochs: 12}\n")
+    lab.commit()
+    event = lab.push()
+    runs: list[ActRun] = []
+    first = threading.Thread(target=lambda: runs.append(lab.act("push", event)))
+    first.start()
+    wait_until(lambda: bool(find_training(lab)), "a checkpoint of the training")
+    (container,) = list_containers("force-build.experiment=long", "force-build.stage=train")
+    if how == "container":
+        subprocess.run(["docker", "kill", "--signal", "KILL", container], check=True, capture_output=True)
+    else:
+        subprocess.run(["pkill", "-KILL", "-f", f"pipeline ci experiment.*{lab.folder}"], check=False)
+    first.join()
+    assert runs[0].status != 0
+    again = lab.act("push", event, "--var", "FORCE_RESULTS=branch")
+    assert again.status == 0, again.text
+    folder = again.unzip("experiment-long", lab.folder / "artifact")
+    log = (folder / "long/train/train.log").read_text().splitlines()
+    assert log[0].startswith("resumed after epoch ")
+    history = [json.loads(line) for line in (folder / "long/train/history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in history] == list(range(1, 13))
+    assert list_containers("force-build.experiment=long") == []
