@@ -238,6 +238,7 @@ def test_comment_is_the_notice_alone_when_the_only_line_is_too_long() -> None:
         "text <sub><b>",
         "<!-- a remark",
         "<pre>",
+        "<details><summary>the log</summary>\n\n<pre>",
         "<pre><code>",
         "<script>",
         "<STYLE>",
@@ -262,6 +263,11 @@ def test_nothing_is_swallowed_when_a_block_is_open_at_the_cut(opening: str) -> N
     assert rendered.around("This report is cut") == ("p", "strong")
     assert rendered.around("the summary of the job") == ("p", "strong", "a")
     assert rendered.around("after") == ("p",)
+
+
+def test_only_what_is_open_is_closed_when_tags_need_no_end() -> None:
+    body = build_body(f"<details>\n<img src=x><br><p>one</p>\n\n{LONG}")
+    assert body.partition("\n\n**This report is cut")[0].endswith(" of a long report\n\n</details>")
 
 
 def test_probe_finds_the_swallowed_text_when_a_block_is_open() -> None:

@@ -24,12 +24,12 @@ class PullRequest:
 
 @dataclass
 class Comment:
-    """A comment on a pull request."""
+    """A comment on a pull request; its author's account may be gone."""
 
     id: int
     number: int
     body: str
-    login: str
+    login: str | None
 
 
 @dataclass
@@ -65,7 +65,10 @@ def show_pull_request(contract: Contract, repository: str, pull_request: PullReq
 def show_comment(contract: Contract, place: str, comment: Comment) -> dict[str, Any]:
     """Return a comment of the repository that is found at the address `place`."""
     shown: dict[str, Any] = contract.example("issue-comment")
-    shown["user"] |= {"login": comment.login, "type": "Bot" if is_bot(comment.login) else "User"}
+    if comment.login is None:
+        shown["user"] = None
+    else:
+        shown["user"] |= {"login": comment.login, "type": "Bot" if is_bot(comment.login) else "User"}
     urls = {"url": f"{place}/issues/comments/{comment.id}", "issue_url": f"{place}/issues/{comment.number}"}
     return shown | urls | {"id": comment.id, "body": comment.body}
 

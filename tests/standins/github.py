@@ -92,8 +92,8 @@ class GitHubStandIn:
         self.pull_requests.append(PullRequest(self._take_number(), branch, head, state))
         return self.pull_requests[-1].number
 
-    def add_comment(self, number: int, body: str, login: str = "octocat") -> int:
-        """Comment on a pull request and return the comment's id. A login that ends in [bot] is a bot's."""
+    def add_comment(self, number: int, body: str, login: str | None = "octocat") -> int:
+        """Comment on a pull request and return the comment's id. `login`: x[bot] is a bot, None is gone."""
         self.comments.append(Comment(self._take_number(), number, body, login))
         return self.comments[-1].id
 

@@ -75,6 +75,7 @@ def test_comment_lives_when_all_requests_are_sound(server: GitHubStandIn) -> Non
         ("GET", f"{REPO}/issues/1/comments/", {}, "request: "),
         ("GET", f"{REPO}/branches", {}, "Path not found"),
         ("GET", "/", {}, "Path not found"),
+        ("GET", "/repos//force-build/pulls", {}, "no such operation"),
         ("GET", "/api/v3/user", {}, "Server not found"),
     ],
 )
@@ -106,7 +107,7 @@ def test_request_is_a_violation_when_the_description_forbids_it(
     ],
 )
 def test_response_is_a_violation_when_the_description_forbids_it(
-    server: GitHubStandIn, method: str, path: str, status: int, fault: dict[str, str], expected: str
+    server: GitHubStandIn, method: str, path: str, status: int, fault: dict[str, Any], expected: str
 ) -> None:
     server.fail(status, **fault)
     assert ask(server, method, path).status_code == 500
@@ -235,8 +236,9 @@ def test_state_is_told_when_asked_for_in_a_process(tmp_path: Path) -> None:
             wait_until((tmp_path / "address").exists, "the address")
             url = (tmp_path / "address").read_text()
             headers = {"Authorization": "token s3cret"}
-            sent = {"json": {"body": "hi"}, "headers": headers, "timeout": TIMEOUT_S}
-            assert requests.post(f"{url}/repos/o/r/issues/7/comments", **sent).status_code == 201
+            comments = f"{url}/repos/o/r/issues/7/comments"
+            sent = requests.post(comments, json={"body": "hi"}, headers=headers, timeout=TIMEOUT_S)
+            assert sent.status_code == 201
             assert requests.get(f"{url}/nowhere", headers=headers, timeout=TIMEOUT_S).status_code == 500
             told = requests.get(f"{url}/_state", timeout=TIMEOUT_S).json()
         finally:

@@ -129,11 +129,12 @@ def test_others_are_deleted_when_the_first_comment_is_right(server: GitHubStandI
         (f"> {BODY}", "octocat"),
         (f"what is this?\n{BODY}", "octocat"),
         (BODY, "octocat"),
+        (BODY, None),
         (f"> {BODY}", "another[bot]"),
     ],
 )
 def test_comment_of_another_stays_when_it_quotes_ours(
-    server: GitHubStandIn, github: GitHub, text: str, login: str
+    server: GitHubStandIn, github: GitHub, text: str, login: str | None
 ) -> None:
     number = server.add_pull_request("x")
     server.add_comment(number, text, login)
