@@ -13,7 +13,7 @@ FILE_NAME = "task.json"
 
 @dataclass(frozen=True)
 class Task:
-    """The work of one stage. Everything it writes goes below `target`."""
+    """The work of one stage. Everything it writes goes below `target`, but for checkpoints."""
 
     stage: str
     root: str

@@ -6,17 +6,23 @@ import time
 from pathlib import Path
 from typing import Any
 
+from common.checkpoint import Checkpoints
 from common.dataset import read_dataset
 from common.saved_model import write_model
 from pipeline.stages.task import Task
 
 
 def run(task: Task) -> dict[str, float]:
-    """Train and write the model, its history and the effective config; return the throughput."""
+    """Train and write the model, its history and the effective config; return the throughput.
+
+    A training that was killed is resumed from the task's checkpoints.
+    """
     dataset = read_dataset(Path(task.inputs["prepare"]))
     runtime = task.config("engine", "runtime")
     trainer = task.component("trainer")(task.config("trainer", "train"), runtime)
     loader_class, loader_config = task.component("loader"), task.config("loader", "loader")
+    checkpoints = Checkpoints(Path(task.checkpoint_dir)) if task.checkpoint_dir else None
+    trainer.checkpoints = checkpoints
     batches = {
         name: loader_class(dataset.split(name), loader_config, training=name == "train", seed=runtime.seed)
         for name in ("train", "valid")
@@ -32,6 +38,9 @@ def run(task: Task) -> dict[str, float]:
     write_model(model, config, task.make_dir("model"))
     _write_config(task)
     num_samples = len(history.rows) * dataset.metadata.num_samples["train"]
+    if checkpoints:
+        seconds += checkpoints.resumed_s
+        checkpoints.finish()
     return {"num_samples": num_samples, "samples_per_s": num_samples / seconds}
 
 

@@ -1,21 +1,30 @@
-"""What training leaves: its weights, its history, and when it stops."""
+"""What training leaves: its weights, its history, when it stops, and that it goes on to the bit."""
 
 import math
+import random
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
-from common import data, engine, model
+from common import data, engine, loader, model
+from common.checkpoint import Checkpoints
 from common.dataset import Batch, Dataset
 from common.loader import Loader
 from common.model import ConvNet
 from common.trainer import Config, Trainer
+from experiments.random_shifts.loader import ShiftingLoader
 from tests.datasets import make_dataset, make_loader
 
 Weights = dict[str, Tensor]
+History = list[dict[str, Any]]
 
 
 class LostTrainer(Trainer):
@@ -53,6 +62,63 @@ class RateTrainer(Trainer):
         return super().train_step(model, batch, optimizer)
 
 
+class AveragingTrainer(Trainer):
+    """Draws from every generator, counts its steps, and validates an average of the weights."""
+
+    num_steps = 0
+
+    def build_optimizer(self, model: nn.Module) -> Optimizer:
+        """Return an optimizer with momentum; begin the average."""
+        self.average = AveragedModel(model)
+        return SGD(model.parameters(), lr=self.config.learning_rate, momentum=0.9)
+
+    def build_scheduler(self, optimizer: Optimizer, num_steps: int) -> LRScheduler:
+        """Return a schedule that numpy computes, as many do."""
+        return LambdaLR(optimizer, lambda step: 0.5 * (1 + np.cos(np.pi * step / num_steps)))
+
+    def train_step(self, model: nn.Module, batch: Batch, optimizer: Optimizer) -> Tensor:
+        """Return the loss of a step on noisy images; the more steps, the less noise."""
+        self.num_steps += 1
+        noise = (random.random() + np.random.randn() + torch.rand(1)) / self.num_steps
+        loss = super().train_step(model, batch._replace(inputs=batch.inputs + noise.float()), optimizer)
+        self.average.update_parameters(model)
+        return loss
+
+    def validate(self, model: nn.Module, valid: Loader) -> float:
+        """Return the accuracy of the average."""
+        return super().validate(self.average, valid)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Add the average."""
+        return {**super().state_dict(), "average": self.average.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the average back."""
+        super().load_state_dict(state)
+        self.average.load_state_dict(state["average"])
+
+
+class UnsureTrainer(Trainer):
+    """Has no idea how accurate the model is."""
+
+    def validate(self, model: nn.Module, valid: Loader) -> float:
+        """Return no number."""
+        return math.nan
+
+
+class TwiceTrainer(Trainer):
+    """Trains again what it has trained."""
+
+    def fit(self, *args: Any) -> None:
+        """Train twice."""
+        super().fit(*args)
+        super().fit(*args)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
 def _copy_weights(model: nn.Module) -> Weights:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
@@ -65,14 +131,42 @@ def _make_trainer(trainer_class: type[Trainer] = Trainer, *, epochs: int = 3, se
     return trainer_class(Config(epochs=epochs, learning_rate=0.03), engine.Config(device="cpu", seed=seed))
 
 
-def _fit(trainer: Trainer, dataset: Dataset | None = None) -> tuple[Weights, list[dict[str, Any]]]:
+def _fit(trainer: Trainer, dataset: Dataset | None = None) -> tuple[Weights, History]:
     """Train a small network on the dots; return its weights and the history."""
     dataset = dataset or make_dataset()
     net = ConvNet(model.Config(channels=4), dataset.metadata)
-    history: list[dict[str, Any]] = []
+    history: History = []
     train = make_loader(dataset.train, training=True, seed=trainer.runtime.seed)
     trainer.fit(net, train, make_loader(dataset.valid), history.append)
     return _copy_weights(net), history
+
+
+def _train(
+    folder: Path | None,
+    trainer_class: type[Trainer] = Trainer,
+    loader_class: type[Loader] = Loader,
+    kill_when: Callable[[History], bool] = lambda history: False,
+) -> tuple[Weights, History]:
+    """Train as a process of its own would, until it is killed; return weights and history without times."""
+    trainer, dataset = _make_trainer(trainer_class, epochs=4), make_dataset()
+    trainer.checkpoints = Checkpoints(folder) if folder else None
+    net = ConvNet(model.Config(channels=4, dropout=0.5), dataset.metadata)
+    train = loader_class(dataset.train, loader.Config(16), training=True, seed=0)
+    history: History = []
+
+    def record(row: dict[str, Any]) -> None:
+        history.append({name: value for name, value in row.items() if name != "samples_per_s"})
+        if kill_when(history):
+            raise Killed
+
+    trainer.fit(net, train, make_loader(dataset.valid), record)
+    return _copy_weights(net), history
+
+
+def _train_until(folder: Path, num_rows: int, *classes: Any) -> None:
+    """Train until a process has recorded so many rows and is killed."""
+    with pytest.raises(Killed):
+        _train(folder, *classes, kill_when=lambda history: len(history) == num_rows)
 
 
 def test_weights_are_equal_to_the_bit_when_the_seed_is() -> None:
@@ -98,7 +192,7 @@ def test_network_learns_the_dots() -> None:
 
 
 def test_training_stops_when_the_loss_is_not_finite() -> None:
-    history: list[dict[str, Any]] = []
+    history: History = []
     trainer, dataset = _make_trainer(LostTrainer), make_dataset()
     net = ConvNet(model.Config(channels=2), dataset.metadata)
     train = make_loader(dataset.train, training=True)
@@ -148,3 +242,69 @@ def test_loss_is_smoothed_when_the_config_says_so() -> None:
         for value in (0.0, 0.1)
     )
     assert smooth > plain + 0.1
+
+
+@pytest.mark.parametrize("loader_class", [Loader, ShiftingLoader])
+@pytest.mark.parametrize("trainer_class", [Trainer, AveragingTrainer, UnsureTrainer])
+def test_killed_training_goes_on_to_the_bit(
+    tmp_path: Path, trainer_class: type[Trainer], loader_class: type[Loader]
+) -> None:
+    weights, history = _train(None, trainer_class, loader_class)
+    for epoch in (1, 2, 3, 4):
+        folder = tmp_path / str(epoch)
+        _train_until(folder, epoch, trainer_class, loader_class)
+        again, whole = _train(folder, trainer_class, loader_class)
+        assert _is_equal(again, weights)
+        assert str(whole) == str(history)  # as text, nan is nan
+
+
+def test_training_goes_on_to_the_bit_when_it_is_killed_in_each_epoch(tmp_path: Path) -> None:
+    for epoch in (1, 2, 2, 3, 4, 4):
+        _train_until(tmp_path, epoch, AveragingTrainer)
+    again, plain = _train(tmp_path, AveragingTrainer), _train(None, AveragingTrainer)
+    assert _is_equal(again[0], plain[0])
+    assert again[1] == plain[1]
+
+
+def test_nothing_is_trained_again_when_a_training_was_killed_after_its_last_epoch(tmp_path: Path) -> None:
+    weights, history = _train(tmp_path)
+    again, whole = _train(tmp_path, LostTrainer)  # its loss would not be finite
+    assert _is_equal(again, weights)
+    assert whole == history
+
+
+@pytest.mark.parametrize("num_rows", [2, 4, 6, 8])
+def test_killed_training_goes_on_to_the_bit_when_it_fits_twice(tmp_path: Path, num_rows: int) -> None:
+    weights, history = _train(None, TwiceTrainer)
+    _train_until(tmp_path, num_rows, TwiceTrainer)
+    again, whole = _train(tmp_path, TwiceTrainer)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 1, 2, 3, 4]
+    assert _is_equal(again, weights)
+    assert whole == history
+
+
+@pytest.mark.parametrize("trainer_class", [Trainer, AveragingTrainer])
+def test_weights_are_the_same_to_the_bit_when_checkpoints_are_kept(
+    tmp_path: Path, trainer_class: type[Trainer]
+) -> None:
+    kept, plain = _train(tmp_path, trainer_class), _train(None, trainer_class)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fit-1-epoch-3.pt", "fit-1-epoch-4.pt"]
+    assert _is_equal(kept[0], plain[0])
+    assert kept[1] == plain[1]
+
+
+def test_earlier_rows_come_first_when_training_is_resumed(tmp_path: Path) -> None:
+    _train_until(tmp_path, 3)  # killed before the third epoch is kept
+    rows: list[History] = []
+    _train(tmp_path, kill_when=lambda history: bool(rows.append(list(history))))
+    assert [[row["epoch"] for row in history] for history in rows] == [[1], [1, 2], [1, 2, 3], [1, 2, 3, 4]]
+
+
+def test_numbers_on_the_trainer_come_back_when_it_is_resumed() -> None:
+    old, new = _make_trainer(LostTrainer), _make_trainer(LostTrainer)
+    assert isinstance(old, LostTrainer)
+    assert isinstance(new, LostTrainer)
+    old.num_calls = 7
+    new.load_state_dict(old.state_dict())
+    assert new.num_calls == 7
+    assert vars(new).keys() == vars(old).keys()

@@ -29,6 +29,10 @@ def test_task_comes_back_as_it_was_written(task: Task, tmp_path: Path) -> None:
     assert read_task(path) == task
 
 
+def test_no_checkpoints_are_kept_when_the_task_names_no_folder(task: Task) -> None:
+    assert task.checkpoint_dir == ""
+
+
 def test_component_is_the_class_of_its_module(task: Task) -> None:
     assert task.component("trainer") is FocalLossTrainer
 

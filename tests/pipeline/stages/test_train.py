@@ -1,7 +1,17 @@
 """What the stage `train` leaves."""
 
+import csv
 import json
-from dataclasses import dataclass
+import logging
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +29,8 @@ from pipeline.stages import train
 from pipeline.stages.task import Task
 from pipeline.stages.train import History
 from pipeline.validation import find_faults
+from pipeline.workspace import write_json
+from tests.checkouts import ROOT
 from tests.datasets import make_dataset, make_loader
 
 
@@ -63,6 +75,69 @@ def _make_task(folder: Path, model: dict[str, Any] | None) -> Task:
     if model is not None:
         params["model"] = model
     return Task("train", str(folder), str(target), {"prepare": str(data)}, components, params)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def _run_until(task: Task, num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the stage until it has recorded so many rows and is killed; clear what it wrote, as the next run does."""
+    record = History.record
+
+    def record_until(history: History, row: dict[str, Any]) -> None:
+        record(history, row)
+        if len(history.rows) == num_rows:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "record", record_until)
+        with pytest.raises(Killed):
+            train.run(task)
+    _clear(task)
+
+
+def _clear(task: Task) -> None:
+    shutil.rmtree(task.target_dir)
+    task.target_dir.mkdir()
+
+
+def _read_results(task: Task) -> dict[str, Any]:
+    """Return what the stage left, without times."""
+    lines = (task.target_dir / "history.jsonl").read_text().splitlines()
+    rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    with (task.target_dir / "history.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    for row in (*rows, *table):
+        assert float(row.pop("samples_per_s")) > 0
+    files = [task.target_dir / name for name in ("model/weights.safetensors", "model/model.json", "config.json")]
+    return {"rows": rows, "table": table, **{path.name: path.read_bytes() for path in files}}
+
+
+@contextmanager
+def _start(task: Task) -> Iterator[subprocess.Popen[str]]:
+    """Start the process of the stage in an empty target."""
+    _clear(task)
+    write_json(task.target_dir / "task.json", asdict(task))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.stages", task.target],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _read_log(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.read()
 
 
 def test_history_is_on_disk_after_each_row(tmp_path: Path) -> None:
@@ -118,3 +193,69 @@ def test_stage_writes_only_below_its_target(tmp_path: Path, name: str) -> None:
     train.run(task)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "target"]
     assert (task.target_dir / name).exists()
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 3])
+def test_stage_leaves_what_it_would_have_left_when_it_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_rows: int
+) -> None:
+    task = _make_task(tmp_path, {})
+    task.params["train"]["epochs"] = 3
+    figures = train.run(task)
+    whole = _read_results(task)
+    _clear(task)
+    task = replace(task, checkpoint_dir=str(tmp_path / "checkpoints"))
+    _run_until(task, num_rows, monkeypatch)
+    assert train.run(task)["num_samples"] == figures["num_samples"]
+    assert _read_results(task) == whole
+
+
+def test_stage_trains_anew_when_its_training_is_finished(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="force")
+    task = replace(_make_task(tmp_path, {}), checkpoint_dir=str(tmp_path / "checkpoints"))
+    train.run(task)
+    whole = _read_results(task)
+    assert sorted(os.listdir(task.checkpoint_dir)) == ["finished", "fit-1-epoch-1.pt", "fit-1-epoch-2.pt"]
+    _clear(task)
+    caplog.clear()
+    train.run(task)
+    assert [line.partition("  ")[0] for line in caplog.messages] == [
+        "an earlier training is finished: training starts anew",
+        "epoch 1/2",
+        "epoch 2/2",
+    ]
+    assert _read_results(task) == whole
+
+
+def test_throughput_is_that_of_all_processes_when_the_stage_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = replace(_make_task(tmp_path, {}), checkpoint_dir=str(tmp_path / "checkpoints"))
+    _run_until(task, 2, monkeypatch)
+    before = torch.load(Path(task.checkpoint_dir) / "fit-1-epoch-1.pt", weights_only=True)["seconds"]
+    figures = train.run(task)
+    assert 0 < figures["samples_per_s"] < figures["num_samples"] / before
+
+
+@pytest.mark.slow
+def test_stage_leaves_what_it_would_have_left_when_its_process_is_killed_again_and_again(tmp_path: Path) -> None:
+    task = _make_task(tmp_path, {"channels": 4, "dropout": 0.5})
+    task.components["model"] = ["common.model", "ConvNet"]
+    task.components["loader"] = ["experiments.random_shifts.loader", "ShiftingLoader"]
+    task.components["trainer"] = ["tests.common.test_trainer", "AveragingTrainer"]
+    task.params.update(loader={"batch_size": 4}, train={"epochs": 20})
+    with _start(task) as process:
+        assert "epoch 20/20" in _read_log(process)
+    whole = _read_results(task)
+    task = replace(task, checkpoint_dir=str(tmp_path / "checkpoints"))
+    moments = sorted(random.SystemRandom().sample(range(2, 16), 3))
+    for epoch in moments:
+        with _start(task) as process:
+            assert process.stdout
+            assert any(line.startswith(f"epoch {epoch}/20") for line in process.stdout)
+            process.kill()
+    with _start(task) as process:
+        resumed = re.search(r"^resumed after epoch (\d+)/20 from fit-1-epoch-\1\.pt$", _read_log(process), re.MULTILINE)
+    assert resumed
+    assert int(resumed[1]) >= moments[-1] - 1
+    assert _read_results(task) == whole, f"killed in the epochs {moments}"

@@ -1,0 +1,243 @@
+"""Training states on disk, so that a training that was killed goes on to the bit.
+
+A file is written after each epoch, whole or not at all, and the one before it is kept beside it. It is what
+`torch.save` makes of tensors and plain types alone: `torch.load(path, weights_only=True)` reads it, and no code comes
+out of it. The version of the format and a sha256 follow: a file that is truncated, damaged or foreign is never used.
+"""
+
+import hashlib
+import logging
+import os
+import pickle
+import random
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+log = logging.getLogger("force")
+
+_NAME = re.compile(r"fit-(\d+)-epoch-(\d+)\.pt")
+_TRAILER = b"\nforce checkpoint 1 sha256 %s\n"
+_TRAILER_SIZE = len(_TRAILER % bytes(64))
+
+
+class Stateful(Protocol):
+    """A part of a training that changes while it runs: the model, the optimizer …"""
+
+    def state_dict(self) -> Any:
+        """Return the state."""
+
+    def load_state_dict(self, state_dict: Any, /) -> Any:
+        """Take a state back."""
+
+
+class UnusableCheckpointError(RuntimeError):
+    """A file is not a checkpoint of this training, or a state cannot become one."""
+
+
+class Checkpoints:
+    """The states of one training in a folder of their own, which belongs to exactly these inputs.
+
+    A trainer that calls `fit` more than once has the files of each call apart.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open the folder. What a finished training left in it is deleted: who trains again wants to train."""
+        self._folder = folder
+        self._marker = folder / "finished"
+        self._num_fits = 0
+        self._identity: dict[str, str] = {}
+        self._newest: Path | None = None
+        self._started = time.perf_counter()
+        self.resumed_s = 0.0  # what training took before it was killed
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("*.partial"):
+            path.unlink(missing_ok=True)
+        if self._marker.exists():
+            log.info("an earlier training is finished: training starts anew")
+            self._delete(first_fit=1)
+            self._marker.unlink()  # the last, so that what it marks is never taken for unfinished
+
+    def resume(self, parts: Mapping[str, Stateful], num_epochs: int) -> int:
+        """Begin a `fit`: restore `parts` and all random generators from the newest usable file, and return its epoch.
+
+        Where there is none, `parts` stay as they are, the files are deleted, and 0 is returned.
+        """
+        self._num_fits += 1
+        self._newest = None
+        self._started = time.perf_counter()
+        self._identity = _identify(parts, num_epochs)
+        paths = [path for (fit, _), path in self._list() if fit == self._num_fits]
+        for path in paths:
+            try:
+                state = _read(path, self._identity)
+            except (FileNotFoundError, UnusableCheckpointError) as error:
+                log.warning("%s is not used: %s", path.name, error)
+            else:
+                self._restore(path, state, parts, num_epochs)
+                return int(state["epoch"])
+        if paths:
+            log.warning("no checkpoint can be used: training starts anew")
+        self._delete(self._num_fits)
+        return 0
+
+    def write(self, epoch: int, parts: Mapping[str, Stateful]) -> None:
+        """Write the state after an epoch, and delete all but the one before it.
+
+        A training never fails by this: the log says so where the disk is full, or a part holds what cannot be kept.
+        """
+        path = self._folder / f"fit-{self._num_fits}-epoch-{epoch}.pt"
+        state = {
+            "identity": self._identity,
+            "machine": _describe_machine(),
+            "epoch": epoch,
+            "seconds": time.perf_counter() - self._started,
+            "generators": _read_generators(),
+            "parts": {name: part.state_dict() for name, part in parts.items()},
+        }
+        try:
+            _write(path, state)
+            for (fit, _), other in self._list():
+                if fit == self._num_fits and other not in (path, self._newest):
+                    other.unlink(missing_ok=True)
+        except (OSError, UnusableCheckpointError) as error:
+            log.warning("epoch %d has no checkpoint: %s", epoch, error)
+            return
+        self._newest = path
+
+    def finish(self) -> None:
+        """Mark the training as finished: its files stay, and the next training of the same inputs starts anew."""
+        self._marker.touch()
+
+    def _restore(self, path: Path, state: dict[str, Any], parts: Mapping[str, Stateful], num_epochs: int) -> None:
+        for name, part in parts.items():
+            part.load_state_dict(state["parts"][name])
+        _restore_generators(state["generators"])
+        self._newest = path
+        self._started -= state["seconds"]
+        self.resumed_s += state["seconds"]
+        log.info("resumed after epoch %d/%d from %s", state["epoch"], num_epochs, path.name)
+        if state["machine"] != _describe_machine():
+            text = "it was written by %s, and this is %s: the last bits may differ from those of one machine"
+            log.warning(text, state["machine"], _describe_machine())
+
+    def _list(self) -> list[tuple[tuple[int, int], Path]]:
+        """Return ((fit, epoch), path) of all files, the newest first; nothing else in the folder is ours."""
+        matches = [(_NAME.fullmatch(path.name), path) for path in self._folder.iterdir()]
+        return sorted((((int(match[1]), int(match[2])), path) for match, path in matches if match), reverse=True)
+
+    def _delete(self, first_fit: int) -> None:
+        for (fit, _), path in self._list():
+            if fit >= first_fit:
+                path.unlink(missing_ok=True)
+
+
+def _identify(parts: Mapping[str, Stateful], num_epochs: int) -> dict[str, str]:
+    """Return what tells one training from another, if the folder should ever be that of other inputs."""
+    tensors = {name: tensor for name, tensor in parts["model"].state_dict().items() if isinstance(tensor, torch.Tensor)}
+    return {
+        "the model": type(parts["model"]).__qualname__,
+        "the number of epochs": str(num_epochs),
+        **{name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in tensors.items()},
+    }
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    """Write a file, all of it or nothing. Raises UnusableCheckpointError where a state cannot be kept."""
+    temporary = path.with_suffix(".partial")
+    try:
+        _save(state, temporary)
+        with temporary.open("ab") as stream:
+            stream.write(_build_trailer(temporary, stream.tell()))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(_without_numpy(state), path)  # much faster than into a stream, and without a copy in memory
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise UnusableCheckpointError(f"the state cannot be written: {error}") from error
+    except RuntimeError as error:
+        raise UnusableCheckpointError(f"the file cannot be written, is the disk full? ({error})") from error
+    strange = get_unsafe_globals_in_checkpoint(path)
+    if strange:
+        raise UnusableCheckpointError(f"the state holds {', '.join(sorted(strange))}, no tensor or plain type")
+
+
+def _without_numpy(value: Any) -> Any:
+    """Return a state with Python's numbers for numpy's, as a learning rate that numpy computed is one."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:
+        return {key: _without_numpy(member) for key, member in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_without_numpy, value))
+    return value
+
+
+def _read(path: Path, identity: dict[str, str]) -> dict[str, Any]:
+    """Return the state in a file. Raises UnusableCheckpointError where it is not whole, or of another training."""
+    size = path.stat().st_size - _TRAILER_SIZE
+    with path.open("rb") as stream:
+        stream.seek(max(0, size))
+        if stream.read() != _build_trailer(path, size):
+            raise UnusableCheckpointError("it is truncated, damaged or of another format")
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UnusableCheckpointError("it holds more than tensors and plain types") from error
+    for key in {**identity, **state["identity"]}:
+        theirs, ours = state["identity"].get(key), identity.get(key)
+        if theirs != ours:
+            raise UnusableCheckpointError(f"it is of another training: {key} is {theirs}, not {ours}")
+    return state
+
+
+def _build_trailer(path: Path, size: int) -> bytes:
+    """Return what has to follow the first `size` bytes of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(min(2**20, max(0, size - stream.tell()))):
+            digest.update(chunk)
+    return _TRAILER % digest.hexdigest().encode()
+
+
+def _read_generators() -> dict[str, Any]:
+    """Return the state of every generator that training may draw from; draws nothing."""
+    numpy = np.random.get_state(legacy=False)
+    numpy["state"]["key"] = numpy["state"]["key"].tolist()
+    return {
+        "python": random.getstate(),
+        "numpy": numpy,
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if _is_on_gpu() else [],
+    }
+
+
+def _restore_generators(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    for device, generator in zip(range(torch.cuda.device_count()), state["cuda"], strict=False):
+        torch.cuda.set_rng_state(generator, device)
+
+
+def _describe_machine() -> str:
+    """Return what the last bits of a result depend on, besides its inputs."""
+    device = torch.cuda.get_device_name() if _is_on_gpu() else torch.backends.cpu.get_cpu_capability()
+    return f"torch {torch.__version__} on {device}"
+
+
+def _is_on_gpu() -> bool:
+    """Say whether this process uses CUDA; asking for more would start it."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
