@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run test check lint bench lock clean
+.PHONY: help run test test-ci check lint bench lock clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -19,13 +19,18 @@ help:
 run: $(VENV)/ready
 	force run --jobs $(JOBS)
 
-#: make test    lint, types and every test, the slow flows too
+#: make test    lint, types and every test: the slow flows, and the workflows with act and Docker
 test: lint
-	pytest -n 2 --dist worksteal
+	pytest -n 2 --dist worksteal -m "not docker"
+	$(MAKE) test-ci
+
+#: make test-ci the workflows' tests alone; on Debian, as root, it installs and starts what they need
+test-ci: $(VENV)/ready-dev
+	tests/workflows/engine.sh pytest -n 2 --dist loadfile -m docker
 
 #: make check   lint, types and the fast tests
 check: lint
-	pytest -n 2 --dist worksteal -m "not slow"
+	pytest -n 2 --dist worksteal -m "not slow and not docker"
 
 lint: $(VENV)/ready-dev
 	ruff check . && ruff format --check .
@@ -39,7 +44,7 @@ bench: $(VENV)/ready-dev
 #: make lock    resolve the requirements again
 lock: $(VENV)/ready-dev
 	pip-compile $(LOCK_FLAGS) --build-deps-for editable --output-file requirements.lock pyproject.toml
-	pip-compile $(LOCK_FLAGS) --build-deps-for editable --extra dev --extra s3 --extra github --constraint requirements.lock \
+	pip-compile $(LOCK_FLAGS) --build-deps-for editable --extra dev --extra s3 --constraint requirements.lock \
 	    --output-file requirements-dev.lock pyproject.toml
 	for name in docker/train .github/actions/setup/plan .github/actions/setup/run; do \
 	    pip-compile $(LOCK_FLAGS) --constraint requirements-dev.lock --output-file $$name.lock $$name.in || exit; \

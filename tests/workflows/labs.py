@@ -36,8 +36,13 @@ class ActRun:
         return "\n".join(f"{job}: {line}" for job, lines in self.lines.items() for line in lines)
 
     def find(self, name: str) -> str:
-        """Return the full name of the one job whose name or matrix entry contains `name`."""
+        """Return the full name of the one job whose name contains `name`."""
         (job,) = [job for job in self.results if name in job]
+        return job
+
+    def find_entry(self, name: str) -> str:
+        """Return the full name of the job that ran an entry of a matrix: act numbers them."""
+        (job,) = [job for job, outputs in self.outputs.items() if outputs.get("artifact") == f"experiment-{name}"]
         return job
 
     def unzip(self, artifact: str, folder: Path) -> Path:
@@ -164,7 +169,7 @@ def add_experiments(lab: Lab) -> None:
 
 
 def _read_line(run: ActRun, line: str) -> None:
-    """Note what a line of act's log says, by job; a job of a matrix is told from the others by its entry's name."""
+    """Note what a line of act's log says, by job."""
     try:
         entry = json.loads(line)
     except ValueError:
@@ -172,8 +177,6 @@ def _read_line(run: ActRun, line: str) -> None:
     job = entry.get("job", "").strip()
     if not job:
         return
-    if name := entry.get("matrix", {}).get("name"):
-        job = f"{job} ({name})"
     if entry.get("command") == "summary":
         run.summaries[job] = run.summaries.get(job, "") + entry["content"]
     elif entry.get("command") == "set-output":
