@@ -39,7 +39,7 @@ lint: $(VENV)/ready-dev
 
 #: make bench   the performance figures, each beside a peer
 bench: $(VENV)/ready-dev
-	python -m benchmarks
+	tests/workflows/engine.sh python -m benchmarks
 
 #: make lock    resolve the requirements again
 lock: $(VENV)/ready-dev

@@ -4,11 +4,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import noop_run, plan_scale, sharing, startup
+from benchmarks import noop_run, plan_scale, push_overhead, sharing, startup
 from benchmarks.measuring import Figure
 from pipeline.tables import print_table
 
-BENCHMARKS = {"startup": startup, "plan_scale": plan_scale, "noop_run": noop_run, "sharing": sharing}
+BENCHMARKS = {
+    "startup": startup,
+    "plan_scale": plan_scale,
+    "noop_run": noop_run,
+    "sharing": sharing,
+    "push_overhead": push_overhead,
+}
 
 
 def main(names: list[str]) -> int:

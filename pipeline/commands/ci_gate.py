@@ -9,7 +9,8 @@ from pipeline.errors import GateError
 from pipeline.statuses import read_statuses
 from pipeline.tools import actions
 
-_FINE = ("success", "skipped")
+# A report that is cancelled gave way to a newer one, which covers all that it would have.
+_FINE = {"report": ("success", "skipped", "cancelled")}
 
 
 @click.command()
@@ -22,7 +23,11 @@ def command(folder: Path, entries: str, needs: str) -> None:
     faults = {name: s.message or s.status for name, s in statuses.items() if not s.is_ok}
     faults |= {name: "left no result; its job has the reason" for name in entries.split() if name not in statuses}
     others = {name: need["result"] for name, need in json.loads(needs).items() if not name.startswith("wave-")}
-    faults |= {name: f"the job ended as {result}" for name, result in others.items() if result not in _FINE}
+    faults |= {
+        name: f"the job ended as {result}"
+        for name, result in others.items()
+        if result not in _FINE.get(name, ("success", "skipped"))
+    }
     for name, reason in faults.items():
         actions.annotate("error", f"{name}: {reason}")
     if faults:
