@@ -1,5 +1,6 @@
 """The fixtures that every test may use."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,14 @@ import pytest
 
 from pipeline import cli
 from tests.checkouts import Checkout, Ended, make_checkout
+
+
+@pytest.fixture(autouse=True)
+def _outside_of_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test see that it runs in a job of GitHub Actions, or get hold of that job's token and files."""
+    for name in os.environ:
+        if name in ("CI", "ACT") or name.startswith(("GITHUB_", "RUNNER_", "FORCE_")):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture

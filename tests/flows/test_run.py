@@ -31,13 +31,14 @@ def test_second_run_changes_nothing_and_says_so(built: Checkout) -> None:
     assert built.git("status", "--porcelain") == ""
 
 
-def test_git_keeps_locks_metrics_and_certificates_alone(built: Checkout) -> None:
+def test_git_keeps_locks_metrics_certificates_and_costs_alone(built: Checkout) -> None:
     tracked = built.git("ls-files", "*/outputs/*").split()
     assert tracked == [
-        f"{folder}/outputs/evaluate/{name}.json"
+        f"{folder}/outputs/{name}.json"
         for folder in ("common", "experiments/judge", "experiments/wide")
-        for name in ("certificate", "metrics")
+        for name in ("costs", "evaluate/certificate", "evaluate/metrics")
     ]
+    assert set(json.loads((built.root / "experiments/judge/outputs/costs.json").read_text())["stages"]) == {"evaluate"}
     assert built.git("ls-files", "*dvc.lock").split() == [
         "dvc.lock",
         "experiments/judge/dvc.lock",
