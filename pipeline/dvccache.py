@@ -34,8 +34,8 @@ class DvcCache:
         config = _read_config(root)
         # Relative paths in DVC's config count from the folder of the config.
         self.folder = (root / ".dvc" / config.get("cache", {}).get("dir", "cache")).resolve()
-        remote = config.get("core", {}).get("remote", "")
-        self.remote_url = config.get(f'remote "{remote}"', {}).get("url", "")
+        self.remote_name = config.get("core", {}).get("remote", "")
+        self.remote_url = config.get(f'remote "{self.remote_name}"', {}).get("url", "")
 
     @property
     def remote_folder(self) -> Path | None:

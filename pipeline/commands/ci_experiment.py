@@ -24,7 +24,7 @@ from pipeline.workspace import write_json
 
 REMOTE_VARIABLE = "FORCE_REMOTE_URL"
 CACHE_VARIABLE = "FORCE_CACHE_DIR"
-_LOG_LINES = 30
+_LOG_LINES, _LOG_WIDTH = 30, 400
 _DIR = click.Path(file_okay=False, path_type=Path)
 
 
@@ -81,7 +81,12 @@ class Job:
         statuses = read_statuses(earlier) if earlier else []
         lay_over(root, collect_files(statuses))
         self.project.refresh()
-        settings = {"remote.storage.url": remote_url, "cache.dir": os.environ.get(CACHE_VARIABLE, "")}
+        remote = self.project.cache.remote_name or "storage"
+        settings = {
+            "core.remote": remote if remote_url else "",
+            f"remote.{remote}.url": remote_url,
+            "cache.dir": os.environ.get(CACHE_VARIABLE, ""),
+        }
         for key, value in settings.items():
             if value:
                 dvc.set_local(root, key, value)
@@ -157,7 +162,8 @@ class Job:
         for experiment, stage in self.ran.summary.failures if self.ran else ():
             path = self.project.root / folder_of(experiment) / "outputs" / stage / "failed.log"
             if path.exists():
-                return "\n".join(path.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+                lines = path.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+                return "\n".join(line[:_LOG_WIDTH] for line in lines)
         return ""
 
     def _collect_artifact(self, status: Status) -> None:

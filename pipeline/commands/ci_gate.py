@@ -22,7 +22,7 @@ def command(folder: Path, entries: str, needs: str) -> None:
     statuses = {status.entry: status for status, _ in read_statuses(folder)} if folder.is_dir() else {}
     faults = {name: s.message or s.status for name, s in statuses.items() if not s.is_ok}
     faults |= {name: "left no result; its job has the reason" for name in entries.split() if name not in statuses}
-    others = {name: need["result"] for name, need in json.loads(needs).items() if not name.startswith("wave-")}
+    others = {name: need["result"] for name, need in json.loads(needs).items()}
     faults |= {
         name: f"the job ended as {result}"
         for name, result in others.items()

@@ -1,6 +1,8 @@
 """A training that was killed goes on from its checkpoint when the job is run again."""
 
 import json
+import shutil
+import signal
 import subprocess
 import threading
 
@@ -49,3 +51,29 @@ def test_a_job_that_is_run_again_resumes(lab: Lab, how: str) -> None:
     history = [json.loads(line) for line in (folder / "long/train/history.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in history] == list(range(1, 13))
     assert list_containers("force-build.experiment=long") == []
+
+
+def test_a_job_that_is_cancelled_ends_its_container_and_hands_on_its_checkpoint(lab: Lab, image: str) -> None:
+    lab.experiment("long", "params:\n  train: {epochs: 500}\n")
+    lab.commit()
+    out = lab.folder / "out"
+    command = ["force", "ci", "experiment", "long", "--name", "long", "--image", image, "--out", str(out)]
+    job = subprocess.Popen(command, cwd=lab.root, env=lab.environment, stdout=subprocess.PIPE, text=True)
+    wait_until(lambda: bool(find_training(lab)), "a checkpoint of the training")
+    job.send_signal(signal.SIGINT)  # as GitHub cancels
+    job.communicate(timeout=60)
+    assert job.returncode == 130
+    assert list_containers("force-build.experiment=long") == []
+    status = json.loads((out / "result/long/status.json").read_text())
+    assert (status["status"], status["stages"]["long:train"]) == ("interrupted", "interrupted")
+    handed_on = list((out / "artifact/checkpoints/long").glob("*/*epoch-*"))
+    assert handed_on
+    shutil.rmtree(lab.folder / "checkpoints")  # another machine: it has only what was handed on
+    (out / "artifact").rename(lab.folder / "attempt")
+    command += ["--checkpoints", str(lab.folder / "attempt/checkpoints")]
+    again = subprocess.Popen(command, cwd=lab.root, env=lab.environment, stdout=subprocess.PIPE, text=True)
+    log = lab.root / "experiments/long/outputs/train.partial/train.log"
+    wait_until(lambda: log.exists() and bool(log.read_text()), "the first line of the log")
+    assert log.read_text().startswith("resumed after epoch ")
+    again.send_signal(signal.SIGINT)
+    again.communicate(timeout=60)
