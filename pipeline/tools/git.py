@@ -155,13 +155,14 @@ def commit_files(tree: Path, paths: list[str], message: str) -> str | None:
 
 
 def push_commit(root: Path, remote: str, commit: str, branch: str, token: str) -> str:
-    """Push a commit to a branch, never by force; return git's reason where that fails, else ""."""
+    """Push a commit to a branch, never by force; return git's reason where that fails, and the remote's, else ""."""
     args = ["git", "push", "--quiet", "--porcelain", remote, f"{commit}:refs/heads/{branch}"]
     done = run(args, root, check=False, variables=_authorize(token))
     if done.returncode == 0:
         return ""
-    rejected = [line for line in done.stdout.splitlines() if line.startswith("!")]
-    return last_line("\n".join(rejected)) or last_line(done.stderr)
+    rejected = [line.rpartition("\t")[2] for line in done.stdout.splitlines() if line.startswith("!")]
+    told = [line.removeprefix("remote:").strip() for line in done.stderr.splitlines() if line.startswith("remote:")]
+    return ": ".join(filter(None, [*rejected, " ".join(told)])) if rejected else last_line(done.stderr)
 
 
 def is_race(reason: str) -> bool:

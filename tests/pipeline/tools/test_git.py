@@ -1,10 +1,21 @@
-"""What git tells us, in real repositories."""
+"""What git tells us, in real repositories; how we publish is in test_git_publishing.py."""
 
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.tools.git import list_changed, list_files, read_commit, read_files, resolve_range
+from pipeline.tools.git import (
+    find_commit,
+    find_merge_base,
+    find_start,
+    is_ancestor,
+    list_changed,
+    list_files,
+    read_commit,
+    read_files,
+    resolve_range,
+)
 from tests.checkouts import Checkout
+from tests.remotes import Origin, add_origin, push
 
 
 def commit_new(checkout: Checkout, name: str) -> str:
@@ -121,3 +132,144 @@ def test_files_of_the_folder_are_listed_when_a_revision_has_it(checkout: Checkou
         "experiments/x/model.py",
     ]
     assert list_files(checkout.root, before, "experiments") == []
+
+
+# Where a push started from
+
+
+@pytest.fixture
+def origin(checkout: Checkout) -> Origin:
+    """What the checkout pushes to; it has the branch main."""
+    origin = add_origin(checkout)
+    push(checkout)
+    return origin
+
+
+def empty_tree(checkout: Checkout) -> str:
+    return checkout.git("hash-object", "-t", "tree", "/dev/null")
+
+
+def start_topic(checkout: Checkout) -> str:
+    """Push main once more, start a branch there, and return where."""
+    checkout.write("main.txt", "main")
+    parted = push(checkout)
+    checkout.git("checkout", "--quiet", "-b", "topic")
+    return parted
+
+
+def test_push_starts_where_the_branch_left_the_default_one_when_it_is_new(checkout: Checkout, origin: Origin) -> None:
+    parted = start_topic(checkout)
+    checkout.git("checkout", "--quiet", "main")
+    checkout.write("later.txt", "main went on")
+    push(checkout)
+    checkout.git("checkout", "--quiet", "topic")
+    checkout.write("a.txt", "a")
+    push(checkout, "topic")
+    assert find_start(checkout.root, "topic", "main", "") == parted
+    assert list_changed(checkout.root, parted, None) == {"a.txt"}
+
+
+def test_push_starts_from_nothing_when_the_default_branch_is_new(checkout: Checkout) -> None:
+    add_origin(checkout)
+    push(checkout)
+    start = find_start(checkout.root, "main", "main", "")
+    assert start == empty_tree(checkout)
+    assert "params.yaml" in list_changed(checkout.root, start, None)
+    assert list_files(checkout.root, start, "experiments") == []
+    assert read_files(checkout.root, start, ["params.yaml"]) == {}
+
+
+@pytest.mark.parametrize("branch", ["main", "topic"])
+def test_push_starts_from_what_the_branch_was_when_it_goes_on(checkout: Checkout, origin: Origin, branch: str) -> None:
+    start_topic(checkout)
+    checkout.git("checkout", "--quiet", branch)
+    checkout.write("a.txt", "a")
+    before = push(checkout, branch)
+    checkout.write("b.txt", "b")
+    push(checkout, branch)
+    assert find_start(checkout.root, branch, "main", before) == before
+
+
+def test_push_starts_from_what_the_branch_was_when_it_brings_a_merge(checkout: Checkout, origin: Origin) -> None:
+    start_topic(checkout)
+    checkout.write("a.txt", "a")
+    before = push(checkout, "topic")
+    checkout.git("checkout", "--quiet", "main")
+    checkout.write("later.txt", "main went on")
+    push(checkout)
+    checkout.git("checkout", "--quiet", "topic")
+    checkout.git("merge", "--quiet", "--no-edit", "main")
+    push(checkout, "topic")
+    assert find_start(checkout.root, "topic", "main", before) == before
+    assert list_changed(checkout.root, before, None) == {"later.txt"}
+
+
+def rewrite(checkout: Checkout, branch: str) -> str:
+    """Push a commit to a branch and another one in its place; return the first, which origin forgets."""
+    checkout.write("a.txt", "a")
+    before = push(checkout, branch)
+    checkout.write("a.txt", "another text")
+    checkout.git("add", "--all")
+    checkout.git("commit", "--quiet", "--amend", "--message", "rewritten")
+    push(checkout, branch)
+    return before
+
+
+def test_push_starts_from_the_rewritten_commit_when_it_is_still_known(checkout: Checkout, origin: Origin) -> None:
+    start_topic(checkout)
+    before = rewrite(checkout, "topic")
+    assert find_start(checkout.root, "topic", "main", before) == before
+
+
+def test_push_starts_where_the_branch_left_the_default_one_when_the_rewritten_commit_is_gone(
+    checkout: Checkout, origin: Origin
+) -> None:
+    parted = start_topic(checkout)
+    before = rewrite(checkout, "topic")
+    origin.git("-c", "gc.pruneExpire=now", "gc", "--quiet", "--prune=now")
+    job = origin.clone(checkout.root.parent / "job", "topic")
+    assert find_commit(job.root, before) is None
+    assert find_start(job.root, "topic", "main", before) == parted
+
+
+def test_push_starts_from_nothing_when_the_rewritten_commit_of_the_default_branch_is_gone(
+    checkout: Checkout, origin: Origin
+) -> None:
+    before = rewrite(checkout, "main")
+    origin.git("-c", "gc.pruneExpire=now", "gc", "--quiet", "--prune=now")
+    job = origin.clone(checkout.root.parent / "job")
+    assert find_start(job.root, "main", "main", before) == empty_tree(checkout)
+
+
+def test_push_starts_from_nothing_when_the_branch_has_nothing_in_common_with_the_default_one(
+    checkout: Checkout, origin: Origin
+) -> None:
+    checkout.git("checkout", "--quiet", "--orphan", "alone")
+    commit_new(checkout, "a.txt")
+    assert find_start(checkout.root, "alone", "main", "") == empty_tree(checkout)
+
+
+def test_push_starts_from_what_the_remote_has_when_there_is_no_payload(checkout: Checkout, origin: Origin) -> None:
+    parted = start_topic(checkout)
+    commit_new(checkout, "a.txt")
+    assert find_start(checkout.root, "topic", "", "") == parted
+    tip = push(checkout, "topic")
+    checkout.git("fetch", "--quiet", "origin")
+    commit_new(checkout, "b.txt")
+    assert find_start(checkout.root, "topic", "", "") == tip
+
+
+def test_push_starts_from_nothing_when_there_is_neither_payload_nor_remote(checkout: Checkout) -> None:
+    checkout.commit()
+    assert find_start(checkout.root, "main", "", "") == empty_tree(checkout)
+
+
+def test_commits_that_a_commit_comes_from_are_its_ancestors(checkout: Checkout) -> None:
+    older, newer = commit_new(checkout, "a.txt"), commit_new(checkout, "b.txt")
+    checkout.git("checkout", "--quiet", "-b", "topic", older)
+    topic = commit_new(checkout, "c.txt")
+    assert is_ancestor(checkout.root, older, newer)
+    assert is_ancestor(checkout.root, newer, newer)
+    assert not is_ancestor(checkout.root, newer, older)
+    assert not is_ancestor(checkout.root, topic, newer)
+    assert find_merge_base(checkout.root, topic, newer) == older
