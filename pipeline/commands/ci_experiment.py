@@ -24,7 +24,7 @@ from pipeline.workspace import write_json
 
 REMOTE_VARIABLE = "FORCE_REMOTE_URL"
 CACHE_VARIABLE = "FORCE_CACHE_DIR"
-_LOG_LINES, _LOG_WIDTH = 30, 400
+_LOG_LINES, _LOG_WIDTH = 60, 400
 _DIR = click.Path(file_okay=False, path_type=Path)
 
 
