@@ -129,7 +129,7 @@ runs:
     - shell: bash
       env:
         FOR: ${{ inputs.for }}
-      run: bash "$GITHUB_ACTION_PATH/setup.sh"
+      run: bash "$GITHUB_ACTION_PATH/setup.sh" "${FOR}"
 """,
 }
 
@@ -225,6 +225,17 @@ FAULTS = [
     (ACTION, "description: Put force on PATH.\n", "", "has no description"),
     (ACTION, "    - shell: bash\n      env:", "    - env:", "has no shell"),
     (ACTION, "using: composite", "using: node20", "is not composite"),
+    (START, "          for: plan\n", "          form: plan\n          for: plan\n", "there is no input form"),
+    (START, "        with:\n          for: plan\n", "", "the input for is missing"),
+    (START, "      token: ${{", "      tokens: ${{", "there is no input tokens"),
+    (
+        CALLED,
+        "        required: false\n",
+        "        required: true\n      other:\n        required: true\n",
+        "input other is missing",
+    ),
+    (START, "          BRANCH:", "          BRANCHES:", "BRANCH is not set"),
+    (ACTION, "        FOR:", "        WHAT:", "FOR is not set"),
     # Commands and what they write
     (START, "run: force ci plan", "run: force ci plam", "there is no force ci plam"),
     (START, "run: force ci plan", "run: force run x", "force run is not for workflows"),
@@ -297,6 +308,13 @@ def test_the_gate_waits_for_every_job_and_hears_how_it_ended(files: list[File]) 
     heard = json.loads(re.sub(r"\$\{\{ needs\.([\w-]+)\.result \}\}", r"how \1 ended", needs))
     told_by_entries = {name for name in jobs["gate"]["needs"] if name.startswith("wave-")}
     assert heard == {name: {"result": f"how {name} ended"} for name in set(jobs["gate"]["needs"]) - told_by_entries}
+
+
+def test_settings_are_those_that_the_documentation_names(files: list[File]) -> None:
+    texts = "\n".join(file.text for file in files)
+    section = (ROOT / "docs/ci.md").read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"`([A-Z_]+)`", section))
+    assert {*re.findall(r"\bvars\.(\w+)", texts), *re.findall(r"\bsecrets\.([A-Z_]+)\b", texts)} == documented
 
 
 @pytest.mark.parametrize("command", sorted(LOCAL_COMMANDS))

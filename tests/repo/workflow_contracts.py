@@ -49,6 +49,36 @@ _WANTED = {
 }
 
 
+def find_wrong_inputs(files: Sequence[File]) -> Iterator[str]:
+    """Yield inputs and secrets that a workflow or an action does not take, and those that it misses.
+
+    Of actions that are not ours the stand-in for act says what they take.
+    """
+    by_path = {file.path.removesuffix("/action.yml"): file for file in files}
+    for file, name, job, called in list_calls(files):
+        for kind in ("with", "secrets"):
+            taken = called.events["workflow_call"].get({"with": "inputs"}.get(kind, kind), {})
+            yield from _compare_inputs(file.at("jobs", name), job.get(kind, {}), taken)
+    for file in files:
+        for place, step in file.steps():
+            path = re.sub(r"^actions/([\w-]+)@.*", r".github/act/\1", step.get("uses", "")).removeprefix("./")
+            if path in by_path:
+                yield from _compare_inputs(
+                    file.at(*place), step.get("with", {}), by_path[path].document.get("inputs", {})
+                )
+
+
+def find_unset_variables(files: Sequence[File]) -> Iterator[str]:
+    """Yield variables of scripts that neither their step nor their job sets: they would be empty."""
+    for file in files:
+        for place, step in file.steps():
+            job = file.jobs[str(place[1])] if file.is_workflow else {}
+            known = {*step.get("env", {}), *job.get("env", {})}
+            for name in re.findall(r"\$\{?([A-Z]\w*)", str(step.get("run", ""))):
+                if name not in known and not name.startswith(("GITHUB_", "RUNNER_")):
+                    yield f"{file.at(*place)}: {name} is not set"
+
+
 def find_unknown_commands(files: Sequence[File]) -> Iterator[str]:
     """Yield calls of `force` with a command or an option that there is not."""
     for file in files:
@@ -120,6 +150,8 @@ def find_loose_actions(files: Sequence[File]) -> Iterator[str]:
 CONTRACT_RULES: tuple[Rule, ...] = (
     find_unequal_grants,
     find_vague_interfaces,
+    find_wrong_inputs,
+    find_unset_variables,
     find_unknown_commands,
     find_unused_commands,
     find_unwritten_outputs,
@@ -139,6 +171,12 @@ def list_written(command: str) -> frozenset[str]:
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("write_output")
     ]
     return frozenset(_make_pattern(call.args[0]) for call in calls)
+
+
+def _compare_inputs(place: str, given: dict[str, Any], taken: dict[str, Any]) -> Iterator[str]:
+    yield from (f"{place}: there is no input {name}" for name in sorted(set(given) - set(taken)))
+    required = {name for name, found in taken.items() if found.get("required") is True and "default" not in found}
+    yield from (f"{place}: the input {name} is missing" for name in sorted(required - set(given)))
 
 
 def _make_pattern(node: ast.expr) -> str:
