@@ -146,6 +146,22 @@ def test_file_is_left_out_when_a_later_line_says_so(job: Job) -> None:
     assert list_packed(job, "result") == ["a.txt", "tmp/keep"]
 
 
+def test_links_are_followed_and_circles_and_loose_ends_are_left_out(job: Job) -> None:
+    job.write(out__a="a", elsewhere__b="b")
+    for name, target in {"circle": "..", "linked": "../elsewhere", "loose": "nowhere", "file": "a"}.items():
+        (job.root / "out" / name).symlink_to(target)
+    job.upload("result", "out")
+    assert [name for name in list_packed(job, "result") if not name.startswith("circle/")] == ["a", "file", "linked/b"]
+    assert max(name.count("circle") for name in list_packed(job, "result")) == 1
+
+
+@pytest.mark.parametrize(("path", "expected"), [("?/", ["b/c"]), ("?", ["a", "b/c"]), ("a/**", ["a"])])
+def test_file_does_not_count_when_a_slash_asks_for_folders(job: Job, path: str, expected: list[str]) -> None:
+    job.write(a="a", b__c="c")
+    job.upload("result", path)
+    assert list_packed(job, "result") == expected
+
+
 @pytest.mark.parametrize(
     ("path", "include", "expected"),
     [
