@@ -57,7 +57,7 @@ class Checkpoints:
         self._started = time.perf_counter()
         self.resumed_s = 0.0  # what training took before it was killed
         folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob("*.partial"):
+        for path in folder.glob("fit-*.tmp"):
             path.unlink(missing_ok=True)
         if self._marker.exists():
             log.info("an earlier training is finished: training starts anew")
@@ -150,7 +150,7 @@ def _identify(parts: Mapping[str, Stateful], num_epochs: int) -> dict[str, str]:
 
 def _write(path: Path, state: dict[str, Any]) -> None:
     """Write a file, all of it or nothing. Raises UnusableCheckpointError where a state cannot be kept."""
-    temporary = path.with_suffix(".partial")
+    temporary = path.with_suffix(".tmp")
     try:
         _save(state, temporary)
         with temporary.open("ab") as stream:

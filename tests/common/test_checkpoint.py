@@ -286,7 +286,7 @@ def test_files_of_a_finished_training_stay_until_the_next_one_which_starts_anew(
 
 def test_half_a_file_of_a_killed_process_is_deleted(tmp_path: Path) -> None:
     _train(tmp_path, 2)
-    half = tmp_path / "fit-1-epoch-3.partial"
+    half = tmp_path / "fit-1-epoch-3.tmp"
     half.write_bytes((tmp_path / "fit-1-epoch-2.pt").read_bytes()[:100])
     assert _resume(tmp_path) == 2
     assert _names(tmp_path) == ["fit-1-epoch-1.pt", "fit-1-epoch-2.pt"]
