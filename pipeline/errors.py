@@ -13,9 +13,12 @@ ForceError
 0 is success, "nothing to do" included; 1 is a bug in `pipeline`.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class ForceError(Exception):
@@ -29,8 +32,9 @@ class ForceError(Exception):
         self.hint = hint
 
     def render(self) -> str:
-        """Return the text that a user reads."""
-        return f"error: {self.message}" + (f"\nhint: {self.hint}" if self.hint else "")
+        """Return the text that a user reads; what would steer a terminal is shown as its escape."""
+        text = f"error: {self.message}" + (f"\nhint: {self.hint}" if self.hint else "")
+        return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class UsageError(ForceError):

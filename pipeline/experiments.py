@@ -35,7 +35,8 @@ from pipeline.validation import Schema, find_problems, load_schema
 
 COMMON = "common"
 PARAMS_FILE = "params.yaml"
-NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MAX_NAME = 100  # characters: names of files, artifacts and groups of jobs are made of it
+NAME_PATTERN = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{MAX_NAME - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -364,7 +365,7 @@ def suggest_name(name: str) -> str:
     >>> suggest_name("wide-net 2")
     'wide_net_2'
     """
-    candidate = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "experiment"
+    candidate = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")[:MAX_NAME] or "experiment"
     return candidate if is_name(candidate) else f"x_{candidate}"
 
 
@@ -376,6 +377,8 @@ def is_name(name: str) -> bool:
 def _describe_bad_name(name: str) -> Problem:
     folder = f"experiments/{name}"
     hint = f"git mv {shlex.quote(folder)} experiments/{suggest_name(name)}"
+    if len(name) > MAX_NAME:
+        return Problem(folder, 0, 0, f"the name is longer than {MAX_NAME} characters", hint)
     return Problem(folder, 0, 0, f"'{name}' is no Python identifier or is taken", hint)
 
 

@@ -1,7 +1,9 @@
 """Render results as GitHub's Markdown: tables of metrics, curves and lineage as Mermaid. Reads no files."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import isfinite
 from typing import Any
 
 from pipeline.comments import escape_cell, escape_text
@@ -9,6 +11,7 @@ from pipeline.results import Row
 from pipeline.statuses import Status
 
 _MAX_POINTS = 60  # of a curve: Mermaid draws no more legibly
+_TITLE = re.compile(r"[^\w .+-]", re.ASCII)  # what might end a title, or the chart
 _ARROWS = {True: "🟢", False: "🔴", None: "⚪"}
 
 
@@ -53,18 +56,20 @@ def render_notes(rows: Sequence[Row]) -> str:
 def render_curve(history: Sequence[Mapping[str, Any]], title: str) -> str:
     """Return a chart of what a training recorded an epoch, the loss and each validation metric; empty without two."""
     names = [name for name in (history[0] if history else {}) if name.startswith(("train_loss", "valid_"))]
-    if len(history) < 2 or not names:
+    if len(history) < 2 or not all(_is_number(row.get("epoch")) for row in history):
         return ""
     step = -(-len(history) // _MAX_POINTS)
     shown = list(history[::step])
     charts = []
     for name in names:
-        values = [float(row.get(name, 0.0)) for row in shown]
+        values = [row.get(name) for row in shown]
+        if not all(map(_is_number, values)):
+            continue  # a training that diverged: Mermaid draws no chart that has a NaN in it
         numbers = ", ".join(f"{value:.4g}" for value in values)
         charts += [
             "```mermaid",
             "xychart-beta",
-            f'    title "{title}: {name}"',
+            f'    title "{title}: {_TITLE.sub("?", name)}"',
             f'    x-axis "epoch" {shown[0]["epoch"]} --> {shown[-1]["epoch"]}',
             f"    line [{numbers}]",
             "```",
@@ -141,6 +146,10 @@ def _delta(row: Row, metric: str, against: str = "") -> str:
         text = f"{_ARROWS[row.better[metric]]} {row.deltas[metric]:+.4f}"
         return f"{text} ({against})" if against else text
     return "not comparable" if metric in row.differences else ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and isfinite(value)
 
 
 def _number(value: float) -> str:

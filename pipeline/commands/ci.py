@@ -1,6 +1,11 @@
 """`force ci`: what the workflows call. Each command reads what GitHub Actions says in the environment."""
 
+from typing import Any
+
+import click
+
 from pipeline.cli import LazyGroup
+from pipeline.tools import actions
 
 COMMANDS = {
     "plan": "Say which experiments a push or a request affects, as matrices of jobs.",
@@ -13,4 +18,12 @@ COMMANDS = {
     "act-setup": "Write .actrc: run the workflows on this machine, without GitHub.",
 }
 
-command = LazyGroup(COMMANDS, prefix="ci_", name="ci", help="What the workflows call.")
+
+class _Commands(LazyGroup):
+    def invoke(self, context: click.Context) -> Any:
+        """Call a command, whose output the runner shows and does not obey."""
+        with actions.stop_commands():
+            return super().invoke(context)
+
+
+command = _Commands(COMMANDS, prefix="ci_", name="ci", help="What the workflows call.")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import click
 from pipeline.checkpoints import find_checkpoint_base
 from pipeline.commands.run import Run, describe_failures, run_targets
 from pipeline.comparison import describe_rows
-from pipeline.errors import ForceError, InterruptedRunError, PublishError, StageError
+from pipeline.errors import ForceError, InterruptedRunError, PublishError, StageError, UsageError
+from pipeline.experiments import NAME_PATTERN
 from pipeline.manifest import copy_tree, write_manifest
 from pipeline.markdown import render_job
 from pipeline.ownership import STAGES, folder_of
@@ -25,6 +27,7 @@ from pipeline.workspace import write_json
 REMOTE_VARIABLE = "FORCE_REMOTE_URL"
 CACHE_VARIABLE = "FORCE_CACHE_DIR"
 _LOG_LINES, _LOG_WIDTH = 60, 400
+_ENTRY_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _DIR = click.Path(file_okay=False, path_type=Path)
 
 
@@ -50,6 +53,7 @@ def command(
     out: Path,
 ) -> None:
     """Run TARGETS in containers, push what they made, and collect it. Exits as `force run` does, after collecting."""
+    _check_names(name, targets)
     shutil.rmtree(out, ignore_errors=True)
     job = Job(find_project(Path.cwd()), name, wave, targets, out)
     try:
@@ -185,6 +189,15 @@ class Job:
         states = self.ran.summary.states
         stages = [(name, self.ran.ownership.effective(name, s)) for name in self.ran.experiments for s in STAGES]
         return [(name, s.name, s.experiment, states.get(s.id, "up to date")) for name, s in stages]
+
+
+def _check_names(name: str, targets: tuple[str, ...]) -> None:
+    """Raise UsageError for what can be no name: it would become part of paths, and later jobs could not read it."""
+    wanted = [(name, _ENTRY_PATTERN), *((target.partition(":")[0], NAME_PATTERN) for target in targets)]
+    for text, pattern in wanted:
+        if not pattern.fullmatch(text):
+            raise UsageError(f"{text[:80]!r} can be no name of an experiment or a job", "force ci plan names them")
+    parse_targets(targets)
 
 
 def _describe_workflow(status: Status) -> dict[str, Any]:

@@ -111,7 +111,9 @@ def render_summary(matrix: Matrix, changes: list[Change], event: Event) -> str:
         lines.append("All results are there already: nothing to run.")
     lines += ["", "<details><summary>why</summary>", "", "| experiment | stage | reason |", "| --- | --- | --- |"]
     for change in changes[:_MAX_ROWS]:
-        lines.append(f"| {change.experiment} | {change.stage} | {escape_cell('; '.join(change.reasons))} |")
+        lines.append(
+            f"| {escape_cell(change.experiment)} | {change.stage} | {escape_cell('; '.join(change.reasons))} |"
+        )
     if len(changes) > _MAX_ROWS:
         lines.append(f"| … and {len(changes) - _MAX_ROWS} more | | |")
     return "\n".join([*lines, "", "</details>"])

@@ -12,14 +12,13 @@ import click
 from pipeline.components import KINDS, Component
 from pipeline.documents import parse_yaml
 from pipeline.errors import ConfigError, UsageError, suggest
-from pipeline.experiments import COMMON, Experiment, is_name, suggest_name
+from pipeline.experiments import COMMON, MAX_NAME, Experiment, is_name, suggest_name
 from pipeline.ownership import folder_of
 from pipeline.params import nest
 from pipeline.project import Project, find_project
 from pipeline.syncing import find_drift, render_generated, write_files
 
 _KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-_MAX_NAME = 100
 # What a new override changes until its author does: the smallest thing that can be told from its parent.
 _METHODS = {
     "data": (
@@ -90,8 +89,8 @@ def command(name: str, inherits: str, overrides: str, settings: tuple[str, ...],
 
 
 def _check_name(project: Project, name: str) -> None:
-    if len(name) > _MAX_NAME:
-        raise UsageError(f"'{name}' is longer than {_MAX_NAME} characters", "choose a shorter name")
+    if len(name) > MAX_NAME:
+        raise UsageError(f"'{name}' is longer than {MAX_NAME} characters", "choose a shorter name")
     if not is_name(name):
         raise UsageError(f"'{name}' is no Python identifier or is taken", f"force new {suggest_name(name)}")
     if (project.root / folder_of(name)).exists():

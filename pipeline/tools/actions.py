@@ -5,9 +5,30 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from pipeline.errors import ConfigError, ForceError
+
+# What makes the runner obey again, while it takes nothing for a command; empty while it obeys.
+_RESUMING: ContextVar[str] = ContextVar("_RESUMING", default="")
+
+
+@contextmanager
+def stop_commands() -> Iterator[None]:
+    """Let the runner obey nobody but us: a log or a message that it shows may look like a command to it.
+
+    Lasts until the step ends: errors are printed after the context is left.
+    """
+    if not is_in_actions():
+        yield
+        return
+    token = _RESUMING.set(f"resume-{uuid.uuid4().hex}")
+    print(f"::stop-commands::{_RESUMING.get()}", flush=True)
+    try:
+        yield
+    finally:
+        _RESUMING.reset(token)
 
 
 def write_output(name: str, value: str) -> None:
@@ -39,7 +60,7 @@ def annotate(level: str, message: str, path: str = "", line: int = 0) -> None:
         return
     where = f" file={_escape_property(path)}" if path else ""
     where += f",line={line}" if path and line else ""
-    print(f"::{level}{where}::{_escape(message)}", flush=True)
+    _command(f"::{level}{where}::{_escape(message)}")
 
 
 def annotate_error(error: ForceError) -> None:
@@ -55,10 +76,10 @@ def annotate_error(error: ForceError) -> None:
 def group(title: str) -> Iterator[None]:
     """Fold what is printed meanwhile."""
     if is_in_actions():
-        print(f"::group::{_escape(title)}", flush=True)
+        _command(f"::group::{_escape(title)}")
     yield
     if is_in_actions():
-        print("::endgroup::", flush=True)
+        _command("::endgroup::")
 
 
 def is_in_actions() -> bool:
@@ -70,6 +91,13 @@ def find_run_url() -> str:
     """Return the address of the workflow run, empty outside of one."""
     parts = [os.environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")]
     return f"{parts[0]}/{parts[1]}/actions/runs/{parts[2]}" if all(parts) else ""
+
+
+def _command(line: str) -> None:
+    """Print a command to the runner."""
+    resuming = _RESUMING.get()
+    lines = [f"::{resuming}::", line, f"::stop-commands::{resuming}"] if resuming else [line]
+    print("\n".join(lines), flush=True)
 
 
 def _escape(text: str) -> str:
