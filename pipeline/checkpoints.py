@@ -6,11 +6,13 @@ in them is `common.checkpoint`'s.
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 DIR_VARIABLE = "FORCE_CHECKPOINT_DIR"
+FINISHED = "finished"  # the name of the file by which `common.checkpoint` marks a training that is done
 
 
 def find_checkpoint_dir(root: Path, experiment: str, key: str) -> Path:
@@ -38,6 +40,15 @@ def hold_checkpoints(folder: Path | None) -> Iterator[Path | None]:
             print(f"note: no checkpoints are kept: another run of the same training holds {folder}", flush=True)
             yield None
         else:
+            _drop_finished(folder)
             yield folder
     finally:
         os.close(descriptor)
+
+
+def _drop_finished(folder: Path) -> None:
+    """Delete what finished trainings of the same experiment left: it was of use only until they were done."""
+    for marker in folder.parent.glob(f"*/{FINISHED}"):
+        if marker.parent != folder:
+            shutil.rmtree(marker.parent, ignore_errors=True)
+            marker.parent.with_suffix(".lock").unlink(missing_ok=True)

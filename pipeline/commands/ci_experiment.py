@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pipeline.checkpoints import find_checkpoint_base
+from pipeline.checkpoints import FINISHED, find_checkpoint_base
 from pipeline.commands.run import Run, describe_failures, run_targets
 from pipeline.comparison import describe_rows
 from pipeline.errors import ForceError, InterruptedRunError, PublishError, StageError, UsageError
@@ -27,7 +27,7 @@ from pipeline.workspace import write_json
 REMOTE_VARIABLE = "FORCE_REMOTE_URL"
 CACHE_VARIABLE = "FORCE_CACHE_DIR"
 _LOG_LINES, _LOG_WIDTH = 60, 400
-_ENTRY_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_ENTRY_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,119}")  # a name, and the stage where it is shared
 _DIR = click.Path(file_okay=False, path_type=Path)
 
 
@@ -37,7 +37,7 @@ _DIR = click.Path(file_okay=False, path_type=Path)
 @click.option("--wave", type=int, default=1, show_default=True)
 @click.option("--image", default="", help="The image, by digest; else that of `force image`.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Stages to run at once.")
-@click.option("--earlier", type=_DIR, help="What the jobs of earlier waves handed on.")
+@click.option("--earlier", type=_DIR, help="What earlier waves and attempts handed on.")
 @click.option("--checkpoints", type=_DIR, help="What an earlier attempt of this job handed on.")
 @click.option("--remote-url", default="", help=f"The DVC remote; else {REMOTE_VARIABLE}, or the committed one.")
 @click.option("--out", type=_DIR, required=True, help="Where `artifact/` and `result/NAME/` go.")
@@ -80,10 +80,12 @@ class Job:
         self.is_skipped = False
 
     def prepare(self, earlier: Path | None, checkpoints: Path | None, remote_url: str) -> None:
-        """Lay the results of earlier waves over the checkout, and say where DVC and trainings find theirs."""
+        """Lay over the checkout what earlier waves and attempts left, and say where DVC and trainings find theirs."""
         root = self.project.root
-        statuses = read_statuses(earlier) if earlier else []
-        lay_over(root, collect_files(statuses))
+        handed_on = read_statuses(earlier) if earlier else []
+        before = [(status, files) for status, files in handed_on if status.wave < self.wave]
+        attempts = [(status, files) for status, files in handed_on if status.entry == self.name]
+        lay_over(root, collect_files([*before, *attempts]))
         self.project.refresh()
         remote = self.project.cache.remote_name or "storage"
         settings = {
@@ -96,8 +98,8 @@ class Job:
                 dvc.set_local(root, key, value)
         self.project.refresh()
         if checkpoints and checkpoints.is_dir():
-            copy_tree(checkpoints, find_checkpoint_base(root))
-        self._check_earlier([status for status, _ in statuses])
+            copy_tree(checkpoints, find_checkpoint_base(root), [FINISHED])
+        self._check_earlier([status for status, _ in before])
 
     def run(self, image: str, num_workers: int) -> ForceError | None:
         """Run the targets, and push their outs; return what went wrong."""
