@@ -22,12 +22,11 @@ class Event:
     default_branch: str = ""
     base_branch: str = ""  # that a pull request goes into
     number: int = 0  # of the pull request
-    is_fork: bool = False
     experiments: tuple[str, ...] = ()  # named by hand; empty for all
 
 
-def parse_event(name: str, payload: Mapping[str, Any], ref_name: str, head_ref: str, repository: str) -> Event:
-    """Return the event. `ref_name`, `head_ref` and `repository` are GitHub's variables of these names.
+def parse_event(name: str, payload: Mapping[str, Any], ref_name: str, head_ref: str) -> Event:
+    """Return the event. `ref_name` and `head_ref` are GitHub's variables of these names.
 
     Raises UsageError for an event that no workflow of ours starts on.
     """
@@ -42,14 +41,12 @@ def parse_event(name: str, payload: Mapping[str, Any], ref_name: str, head_ref: 
             default_branch=default_branch,
         )
     if name == "pull_request":
-        head = _get(payload, "pull_request", "head", "repo", "full_name")
         return Event(
             name,
             head_ref or str(_get(payload, "pull_request", "head", "ref") or ""),
             default_branch=default_branch,
             base_branch=str(_get(payload, "pull_request", "base", "ref") or ""),
             number=int(_get(payload, "pull_request", "number") or 0),
-            is_fork=head != repository,
         )
     if name == "workflow_dispatch":
         names = split_names(str(_get(payload, "inputs", "experiments") or ""))

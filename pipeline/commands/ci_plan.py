@@ -49,14 +49,13 @@ def command() -> None:
 
 
 def read_event(environment: Mapping[str, str]) -> Event:
-    """Return the event of this workflow run; FORCE_EXPERIMENTS names experiments where the event cannot."""
+    """Return the event of this workflow run; outside of one, a push without a payload."""
     payload = read_json(Path(environment.get("GITHUB_EVENT_PATH", ""))) or {}
     return parse_event(
         environment.get("GITHUB_EVENT_NAME", "push"),
         payload,
         environment.get("GITHUB_REF_NAME", ""),
         environment.get("GITHUB_HEAD_REF", ""),
-        environment.get("GITHUB_REPOSITORY", ""),
     )
 
 
