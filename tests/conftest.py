@@ -1,14 +1,16 @@
 """The fixtures that every test may use."""
 
 import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline import cli
 from tests.checkouts import Checkout, Ended, make_checkout
+from tests.flows.commands import ENVIRONMENT
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +44,20 @@ def force(
         return Ended(int(ended.value.code or 0), captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def s3_url() -> Iterator[str]:
+    """The address of a real S3 API on loopback."""
+    server = subprocess.Popen(
+        ["moto_server", "--host", "127.0.0.1", "--port", "0"],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stderr is not None
+    address = next(line.split()[-1] for line in server.stderr if "Running on http" in line)
+    yield address
+    server.terminate()
+    server.communicate(timeout=30)

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,23 +67,6 @@ def test_damage_in_the_remote_is_named_and_the_stage_runs(built: Checkout) -> No
     assert done.returncode == 0, done.stderr
     assert "in the DVC cache is damaged; it is kept as" in done.stdout or "the remote does not have" in done.stdout
     assert (fresh.root / "common/outputs/train/model/weights.safetensors").read_bytes() == weights
-
-
-@pytest.fixture
-def s3_url() -> Iterator[str]:
-    """The address of a real S3 API on loopback."""
-    server = subprocess.Popen(
-        ["moto_server", "--host", "127.0.0.1", "--port", "0"],
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stderr is not None
-    address = next(line.split()[-1] for line in server.stderr if "Running on http" in line)
-    yield address
-    server.terminate()
-    server.communicate(timeout=30)
 
 
 def test_s3_is_one_config_line(built: Checkout, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,6 @@ import pytest
 from pipeline.runners import SCRIPTS_DIR
 from tests.checkouts import Checkout
 from tests.flows.commands import ENVIRONMENT, TIMEOUT_S, force
-from tests.flows.test_remotes import s3_url as s3_url  # the fixture
-
-pytestmark = pytest.mark.slow
 
 
 def docker(*args: str, text: str = "") -> str:

@@ -11,8 +11,6 @@ import pytest
 from tests.checkouts import ROOT, Checkout, make_checkout
 from tests.flows.commands import force, run, start_force, wait_until
 
-pytestmark = pytest.mark.slow
-
 UPLOAD = "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f"
 DOWNLOAD = "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c"
 # What git allows in a branch's name and a shell would run.
