@@ -22,7 +22,12 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "network": {"enum": ["none", "bridge", "host"]},
-        "gpus": {"anyOf": [{"enum": ["auto", "all", "none"]}, {"type": "array", "items": {"type": "integer"}}]},
+        "gpus": {
+            "anyOf": [
+                {"enum": ["auto", "all", "none"]},
+                {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}},
+            ]
+        },
         "shm_gib": {"type": "number", "exclusiveMinimum": 0},
         "memory_gib": {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]},
         "mounts": {"type": "array", "items": {"type": "string", "pattern": "^/", "examples": ["/data/digits"]}},

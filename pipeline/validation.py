@@ -86,6 +86,8 @@ def _describe(error: ValidationError, name: str) -> Iterator[tuple[str, str | No
         yield f"{_quoted(name)}is {_show(value)}, wanted {_name_option({'enum': wanted})}", None
     elif error.validator == "anyOf":
         yield f"{_quoted(name)}is {_show(value)}, wanted {' or '.join(map(_name_option, wanted))}", None
+    elif error.validator == "exclusiveMinimum":
+        yield f"{_quoted(name)}is {_show(value)}, wanted {_name_option(error.schema)}", None  # type: ignore[arg-type]
     elif error.validator == "pattern":
         schema: Any = error.schema
         example = schema.get("examples", [wanted])[0]
@@ -107,7 +109,8 @@ def _list_keys(known: Sequence[str]) -> str:
 def _name_option(option: Mapping[str, Any]) -> str:
     if "enum" in option:
         return f"one of {', '.join(map(_show, option['enum']))}"
-    return _name_type(option["type"]) if "type" in option else "something else"
+    bound = f" above {option['exclusiveMinimum']}" if "exclusiveMinimum" in option else ""
+    return _name_type(option["type"]) + bound if "type" in option else "something else"
 
 
 def _name_type(wanted: str | list[str]) -> str:
