@@ -55,8 +55,9 @@ def test_section_is_refused_when_no_container_can_be_so(checkout: Checkout, sect
 
 
 def test_params_are_careful_ones_when_nobody_sets_them(checkout: Checkout) -> None:
-    params = read_params(checkout.project().experiments.get("common").section("container"))
-    assert params == ContainerParams(network="none", gpus="auto", shm_gib=2.0, memory_gib=None, mounts=())
+    careful = ContainerParams(network="none", gpus="auto", shm_gib=2.0, memory_gib=None, mounts=())
+    assert read_params(checkout.project().experiments.get("common").section("container")) == careful
+    assert read_params({}) == careful
 
 
 def test_params_are_an_ancestors_when_an_experiment_sets_others(checkout: Checkout) -> None:
