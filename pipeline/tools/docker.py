@@ -5,6 +5,7 @@ Imported by name where a container is really started: the SDK takes a quarter of
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +23,6 @@ from pipeline.tools.process import run
 
 _GIB = 2**30
 _MAX_PROCESSES = 4096
-_STDOUT = 1
 
 
 class Engine:
@@ -35,6 +35,10 @@ class Engine:
         except (DockerException, RequestException) as error:
             raise ToolError(f"no Docker engine answers: {error}", "force doctor; is dockerd running?") from None
         self._api = self._client.api
+
+    def close(self) -> None:
+        """Close the connections to the engine."""
+        self._client.close()
 
     def find_image(self, reference: str) -> str:
         """Return the digest of an image, pulled where it is not here; of one that no registry knows, its id.
@@ -52,9 +56,9 @@ class Engine:
         except DockerException as error:
             raise ToolError(f"'{reference}' is no image: {_explain(error)}", "force image build") from None
         digests: list[str] = image.attrs.get("RepoDigests") or []
-        repository = reference.partition("@")[0].rpartition(":")[0]
+        repository = reference.partition("@")[0] if "@" in reference else reference.rpartition(":")[0]
         own = [digest for digest in digests if digest.startswith(f"{repository}@")]
-        return str([*own, *digests, image.id][0])
+        return str([*own, image.id][0])
 
     def has_image(self, reference: str) -> bool:
         """Say whether an image is on this machine."""
@@ -143,7 +147,8 @@ class Container:
         self._status: int | None = None
         streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         self._socket = api.attach_socket(container_id, streams)
-        self._socket._sock.settimeout(None)  # a stage may be silent for hours
+        self._connection = self._socket._sock
+        self._connection.settimeout(None)  # a stage may be silent for hours
 
     def start(self) -> None:
         """Start it. Raises ToolError where the engine cannot, as with GPUs that are not there."""
@@ -179,7 +184,7 @@ class Container:
     def cut_lifeline(self) -> None:
         """Ask the process inside to end."""
         with suppress(OSError):
-            self._socket._sock.shutdown(1)  # our writing half: what it prints can still be read
+            self._connection.shutdown(socket.SHUT_WR)  # our writing half: what it prints can still be read
 
     def end(self, patience_s: float = 10.0) -> None:
         """Cut the lifeline and wait; what is still there after `patience_s` seconds is killed."""
@@ -193,6 +198,7 @@ class Container:
             self._api.remove_container(self._id, force=True)
         with suppress(OSError):
             self._socket.close()
+            self._connection.close()
 
 
 def _request_gpus(gpus: str | tuple[int, ...]) -> list[DeviceRequest] | None:

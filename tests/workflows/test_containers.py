@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -107,20 +108,19 @@ def test_results_are_those_of_a_run_without_a_container(small: Checkout, image: 
     assert path.read_bytes() == inside
 
 
-def test_outputs_belong_to_who_runs_when_that_is_not_root(small: Checkout, image: str) -> None:
-    user, group = 54321, os.stat("/var/run/docker.sock").st_gid
-    subprocess.run(["chown", "-R", str(user), small.root], check=True)
-    small.root.parent.chmod(0o755)
-    for folder in small.root.parents:
-        if folder.stat().st_mode & 0o005 != 0o005 and str(folder).startswith("/tmp/pytest"):
-            folder.chmod(0o755)
-    drop = ("setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={group}", "--inh-caps=-all")
-    command = [*drop, "force", "run", "--docker", "--image", image, "wide:prepare"]
-    environment = {**ENVIRONMENT, "HOME": str(small.root), "GIT_CONFIG_GLOBAL": "/dev/null"}
-    done = subprocess.run(command, cwd=small.root, env=environment, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stdout + done.stderr
-    outputs = small.root / "common/outputs/prepare"
-    assert {path.stat().st_uid for path in outputs.rglob("*")} == {user}
+def test_outputs_belong_to_the_user_that_a_container_runs_as(image: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    os.chown(folder, 54321, 54321)
+    args = ("python", "-c", f"import tempfile; open({str(folder / 'result')!r}, 'w').write(tempfile.gettempdir())")
+    spec = ContainerSpec(image, args, folder, ContainerParams(), (), (folder,), {"HOME": "/tmp"})
+    with closing(Engine()) as engine:
+        container = engine.create(spec, "54321:54321")  # as `force stage` does with who runs it: see the test above
+        container.start()
+        assert list(container.lines()) == []
+        assert container.wait() == 0
+    assert (folder / "result").read_text() == "/tmp"
+    assert (folder / "result").stat().st_uid == 54321
 
 
 def test_a_stage_over_its_memory_limit_says_so(small: Checkout, image: str) -> None:
@@ -137,7 +137,7 @@ def test_no_container_outlives_its_run(small: Checkout, image: str, how: signal.
     wait_until(lambda: bool(list(small.root.glob(".force/checkpoints/wide/*/*"))), "the first epoch")
     assert len(containers_of(small)) == 1
     process.send_signal(how)
-    process.wait(timeout=60)
+    process.communicate(timeout=60)
     client = docker.from_env()
     label = f"force-build.workspace={small.root}"
     wait_until(lambda: client.containers.list(filters={"label": label}) == [], "the end of the container")
@@ -166,9 +166,9 @@ def test_no_engine_is_one_line(small: Checkout, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("gpus", "share", "wanted"),
     [
-        ("all", "", [{"Count": -1, "DeviceIDs": None}]),
-        ((0, 2), "", [{"Count": 0, "DeviceIDs": ["0", "2"]}]),
-        ("auto", "1,3", [{"Count": 0, "DeviceIDs": ["1", "3"]}]),
+        ("all", "", [(-1, [])]),
+        ((0, 2), "", [(0, ["0", "2"])]),
+        ("auto", "1,3", [(0, ["1", "3"])]),
         ("auto", "", []),
         ("none", "all", []),
     ],
@@ -179,14 +179,16 @@ def test_gpus_are_asked_of_the_engine(
     monkeypatch.setenv("FORCE_GPUS", share)
     monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
     spec = ContainerSpec(image, ("true",), tmp_path, ContainerParams(gpus=gpus), (tmp_path,), ())
-    container = Engine().create(spec, "0:0")
-    requests = container.inspect()["HostConfig"]["DeviceRequests"] or []
-    container.end(0.1)
-    assert [{key: request[key] for key in ("Count", "DeviceIDs")} for request in requests] == wanted
+    with closing(Engine()) as engine:
+        container = engine.create(spec, "0:0")
+        requests = container.inspect()["HostConfig"]["DeviceRequests"] or []
+        container.end(0.1)
+    assert [(request["Count"], request["DeviceIDs"] or []) for request in requests] == wanted
 
 
 def test_gpus_that_are_not_there_are_one_line(image: str, tmp_path: Path) -> None:
     spec = ContainerSpec(image, ("true",), tmp_path, ContainerParams(gpus="all"), (tmp_path,), ())
-    container = Engine().create(spec, "0:0")
-    with pytest.raises(ToolError, match=r"docker cannot start the container: .*could not select device driver"):
-        container.start()
+    with closing(Engine()) as engine:
+        container = engine.create(spec, "0:0")
+        with pytest.raises(ToolError, match=r"docker cannot start the container: .*could not select device driver"):
+            container.start()
