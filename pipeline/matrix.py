@@ -49,7 +49,6 @@ def build_matrix(
     A stale stage that more than one experiment needs is a job of its own, before theirs.
     """
     needed = {name: _collect_stale(name, ownership, is_stale) for name in names}
-    needed = {name: stages for name, stages in needed.items() if stages}
     users: dict[StageId, int] = {}
     for stages in needed.values():
         for stage_id in stages:
@@ -66,8 +65,10 @@ def build_matrix(
     for name, stages in needed.items():
         depth = max((depths[stage_id] + 1 for stage_id in stages if stage_id in shared), default=0)
         own = [stage for stage_id, stage in stages.items() if stage_id not in shared]
+        # Named too, so that the job hands their results on: only it will have run them.
+        ancestors = [":".join(stage.id) for stage in own if stage.experiment != name]
         if own:
-            waves[min(depth, NUM_WAVES - 1)].append(Entry(name, (name,), _add(map(estimate, own))))
+            waves[min(depth, NUM_WAVES - 1)].append(Entry(name, (*ancestors, name), _add(map(estimate, own))))
     total = sum(map(len, waves))
     return Matrix(tuple(tuple(_batch(wave, number, max_jobs, total)) for number, wave in enumerate(waves, 1)))
 
@@ -98,7 +99,8 @@ def _batch(wave: list[Entry], number: int, max_jobs: int, total: int) -> list[En
     """Return a wave as it is, or its experiments put together into as many jobs as are left, of about equal length."""
     if total <= max_jobs:
         return wave
-    num_batches = max(1, max_jobs * len(wave) // total)
+    room = max_jobs - NUM_WAVES + 1  # a wave that is too small for its share takes a whole job all the same
+    num_batches = max(1, room * len(wave) // total)
     batches: list[list[Entry]] = [[] for _ in range(min(num_batches, len(wave)))]
     known = [entry.seconds for entry in wave if entry.seconds is not None]
     typical = sum(known) / len(known) if known else 1.0
