@@ -49,7 +49,7 @@ def start_branch(lab: Lab, branch: str) -> None:
 
 
 def test_the_comment_is_there_when_the_pull_request_is_opened_after_the_push(lab: Lab, github: GitHubStandIn) -> None:
-    branch = "bins/$(touch pwned)`x`"
+    branch = "bins/$(touch${IFS}pwned)`x`"
     start_branch(lab, branch)
     pushed = act(lab, github, "push", lab.push(branch), "--var", "FORCE_RESULTS=branch")
     assert pushed.status == 0, pushed.text
