@@ -96,7 +96,9 @@ def layer_of(module: str) -> str:
     if package != "pipeline":
         return package
     first = rest.partition(".")[0]
-    return {"execution": "commands", "__main__": "commands"}.get(first, first if first in ("cli", "commands", "stages", "tools") else "core")
+    return {"execution": "commands", "__main__": "commands"}.get(
+        first, first if first in ("cli", "commands", "stages", "tools") else "core"
+    )
 
 
 def find_wrong_directions(sources: Sources) -> Iterator[str]:
