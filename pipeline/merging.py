@@ -20,11 +20,12 @@ def choose_files(
     taken: dict[str, Path] = {}
     dropped: list[str] = []
     for experiment, paths in _group(files).items():
+        ours = {path: files[path] for path in paths}
         folder = tree / folder_of(experiment)
         if experiment != COMMON and not folder.is_dir():
             dropped += paths
-        elif not moved & set(paths) or _is_better(experiment, {p: files[p] for p in paths}, tree, count_stale):
-            taken |= {path: files[path] for path in paths}
+        elif not moved & set(paths) or _is_there(ours, tree) or _is_better(experiment, ours, tree, count_stale):
+            taken |= ours
         else:
             dropped += paths
     return taken, dropped
@@ -44,6 +45,11 @@ def _group(files: Mapping[str, Path]) -> dict[str, list[str]]:
     for path in files:
         groups.setdefault(experiment_of(path), []).append(path)
     return groups
+
+
+def _is_there(ours: Mapping[str, Path], tree: Path) -> bool:
+    """Say whether the tree has our files already, as after a job that is run again."""
+    return all((tree / path).is_file() and (tree / path).read_bytes() == ours[path].read_bytes() for path in ours)
 
 
 def _is_better(experiment: str, ours: Mapping[str, Path], tree: Path, count_stale: Callable[[str], int]) -> bool:

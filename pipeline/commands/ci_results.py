@@ -69,7 +69,7 @@ class Publisher:
             for path in dropped:
                 actions.annotate("warning", "a newer push has changed what this is a result of; kept as it is", path)
             if commit is None:
-                return "the branch has these results already"
+                return "nothing to commit: the branch went on" if dropped else "the branch has these results already"
             reason = git.push_commit(self.root, self.remote, commit, self.branch, self.token)
             if not reason:
                 return f"committed {commit[:10]} to {self.branch}: {', '.join(names)}"
