@@ -17,6 +17,9 @@ WORKSPACE_LABEL = "force-build.workspace"
 JOB_LABEL = "force-build.job"
 JOB_VARIABLE = "FORCE_JOB"  # names the job of a workflow that containers belong to
 
+# A folder of data: neither the whole machine nor where its sockets and devices are.
+_MOUNT = r"^/(?!(?:(?:var/)?run|proc|sys|dev)(?:/|$)|$)"
+
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -30,7 +33,7 @@ SCHEMA: dict[str, Any] = {
         },
         "shm_gib": {"type": "number", "exclusiveMinimum": 0},
         "memory_gib": {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]},
-        "mounts": {"type": "array", "items": {"type": "string", "pattern": "^/", "examples": ["/data/digits"]}},
+        "mounts": {"type": "array", "items": {"type": "string", "pattern": _MOUNT, "examples": ["/data/digits"]}},
     },
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError, ForceError
 
+_MAX_SUMMARY_BYTES = 1_000_000
 # What makes the runner obey again, while it takes nothing for a command; empty while it obeys.
 _RESUMING: ContextVar[str] = ContextVar("_RESUMING", default="")
 
@@ -43,7 +44,8 @@ def write_output(name: str, value: str) -> None:
 
 
 def add_summary(markdown: str) -> None:
-    """Add to the summary of the job."""
+    """Add to the summary of the job; GitHub takes no more than a mebibyte of a step."""
+    markdown = markdown.encode()[:_MAX_SUMMARY_BYTES].decode(errors="ignore")
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:
         print(markdown, flush=True)
