@@ -34,8 +34,13 @@ class Origin:
         """Refuse every push from now on, with these words."""
         hook = self.root / "hooks" / "pre-receive"
         hook.parent.mkdir(exist_ok=True)
-        hook.write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+        hook.write_text(f"#!/bin/sh\necho refused >> '{self.root}/refused'\necho '{words}' >&2\nexit 1\n")
         hook.chmod(0o755)
+
+    def count_refused(self) -> int:
+        """Return how many pushes were refused."""
+        path = self.root / "refused"
+        return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 def add_origin(checkout: Checkout) -> Origin:

@@ -210,6 +210,7 @@ def publish_newer(lab: Lab, force: Force, newer: str) -> str:
     lab.checkout.write("experiments/x/outputs/costs.json", "newer")
     results = lab.hand_on("newer_results", newer, "x")
     job = lab.clone("newer_job")
+    job.git("checkout", "--quiet", newer)
     ended = force("ci", "results", str(results), "--branch", "main", at=str(job.root))
     assert ended.status == 0
     return lab.origin.tip("main")
@@ -249,6 +250,15 @@ def test_newer_results_take_the_place_of_older_ones_when_they_come_second(
     publish_newer(lab, force, newer)
     assert "experiments/x/dvc.lock" in list_changed(lab.origin, tip)
     assert lab.origin.read("main", "experiments/x/outputs/costs.json") == "newer"
+
+
+def test_results_are_better_than_none_when_a_newer_push_broke_the_experiment(lab: Lab, publish: Force) -> None:
+    other = lab.clone("other")
+    other.experiment("x", "params: {train: {epoch: 50}}\n")
+    other.write("experiments/x/dvc.yaml", "stages: {}\n")
+    push(other)
+    assert publish() == Ended(0, f"committed {lab.origin.tip('main')[:10]} to main: common, x, y, z\n", "")
+    assert "experiments/x/dvc.lock" in list_changed(lab.origin, lab.base)
 
 
 def test_results_are_dropped_when_their_experiment_was_deleted(lab: Lab, publish: Force) -> None:
@@ -293,6 +303,7 @@ def test_publishing_fails_with_the_remotes_words_when_a_rule_refuses_it(lab: Lab
         "only reviewed commits\n"
         "hint: the job needs `permissions: contents: write`, and a rule of the branch must let it push\n",
     )
+    assert lab.origin.count_refused() == 1
     assert lab.origin.tip("main") == lab.base
 
 
