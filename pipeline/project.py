@@ -1,5 +1,6 @@
 """One checkout: where its parts stand, and the objects that read them."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -52,6 +53,22 @@ class Project:
             raise ConfigError(problems)
         return found
 
+    def select_sound(self) -> tuple[dict[str, Experiment], dict[str, list[Problem]]]:
+        """Return all experiments that `ownership` takes, and the faults of each of the others, its ancestors' too."""
+        sound, problems = self.experiments.load_all()
+        faults: dict[str, list[Problem]] = {}
+        for name in set(self.experiments.names()) - set(sound):
+            try:
+                self.experiments.get(name)
+            except ConfigError as error:
+                faults[name] = error.problems
+        known = {problem for found in faults.values() for problem in found}
+        for problem in set(problems) - known:  # of a folder whose name no experiment may have
+            faults.setdefault(problem.path.split("/")[1], []).append(problem)
+        ownership = Ownership(sound, self.experiments.modules)
+        void = {name: found for name, e in sound.items() if (found := _find_void(ownership, e.lineage))}
+        return {name: e for name, e in sound.items() if name not in void}, faults | void
+
     def ownership(self, experiments: dict[str, Experiment]) -> Ownership:
         """Return who owns what among these experiments and their ancestors.
 
@@ -59,19 +76,24 @@ class Project:
         """
         known = {name: self.experiments.get(name) for e in experiments.values() for name in e.lineage}
         ownership = Ownership(known, self.experiments.modules)
-        problems: list[Problem] = []
-        for name in known:
-            try:
-                ownership.owned(name)
-            except ConfigError as error:
-                problems += error.problems
-        if problems:
+        if problems := _find_void(ownership, known):
             raise ConfigError(problems)
         return ownership
 
     def planner(self, ownership: Ownership) -> Planner:
         """Return a planner for the files as they are now."""
         return Planner(self.root, self.index, ownership, self.cache)
+
+
+def _find_void(ownership: Ownership, names: Iterable[str]) -> list[Problem]:
+    """Return the faults of those that own nothing."""
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            ownership.owned(name)
+        except ConfigError as error:
+            problems += error.problems
+    return problems
 
 
 def find_project(start: Path) -> Project:

@@ -1,5 +1,6 @@
 """A step of a job of GitHub Actions: the files and variables that it finds, and what the runner reads of it."""
 
+import html
 import json
 import re
 from dataclasses import dataclass
@@ -58,8 +59,9 @@ class Step:
 
     @property
     def summary(self) -> str:
-        """The summary of the job."""
-        return self._summary.read_text() if self._summary.exists() else ""
+        """The summary of the job, as a reader sees it: entities are characters."""
+        text = self._summary.read_text() if self._summary.exists() else ""
+        return html.unescape(text).replace("\u200b", "")
 
 
 def read_commands(text: str) -> list[Command]:

@@ -10,12 +10,11 @@ import click
 from pipeline.changes import Change, find_changes
 from pipeline.comments import escape_cell
 from pipeline.costs import estimate_s, format_s
-from pipeline.errors import ConfigError, Problem
+from pipeline.errors import ConfigError, ForceError, Problem
 from pipeline.events import Event, parse_event
 from pipeline.experiments import Experiment
-from pipeline.matrix import NUM_WAVES, Entry, Matrix, build_matrix
-from pipeline.ownership import Ownership, Stage
-from pipeline.planning import Planner
+from pipeline.matrix import Entry, Matrix, build_matrix
+from pipeline.ownership import Stage, folder_of
 from pipeline.project import Project, find_project
 from pipeline.tables import print_table
 from pipeline.tools import actions, git
@@ -28,19 +27,13 @@ _MAX_ROWS = 200  # of a table in the summary
 def command() -> None:
     """Write the outputs `any`, `wave_1` … `wave_3` and `entries`, and a summary. Runs nothing."""
     project = find_project(Path.cwd())
-    event = read_event(os.environ)
-    if event.is_deletion:
-        _write(Matrix(((),) * NUM_WAVES), event)
-        actions.add_summary("The branch was deleted: nothing to do.")
-        return
     try:
-        experiments, changes = select_affected(project, event)
-        ownership = project.ownership(experiments)
-    except ConfigError as error:
+        event = read_event(os.environ)
+        experiments, changes = ({}, []) if event.is_deletion else select_affected(project, event)
+        matrix = plan_matrix(project, experiments)
+    except ForceError as error:
         actions.annotate_error(error)
         raise
-    planner = project.planner(ownership)
-    matrix = plan_matrix(project, list(experiments), ownership, planner)
     project.index.save()
     _write(matrix, event)
     actions.add_summary(render_summary(matrix, changes, event))
@@ -67,30 +60,34 @@ def select_affected(project: Project, event: Event) -> tuple[dict[str, Experimen
     if event.name == "workflow_dispatch":
         experiments = project.select(event.experiments)
         return experiments, [Change(name, "", "", ("asked for",)) for name in experiments]
-    if event.name == "pull_request":
-        start = git.find_start(project.root, event.branch, event.base_branch, "")
+    if event.name == "pull_request":  # of any branch, also one of a fork that is called as its base
+        start = git.find_start(project.root, "", event.base_branch, "")
     else:
         start = git.find_start(project.root, event.branch, event.default_branch, event.before)
     changed = git.list_changed(project.root, start, None)
-    sound, problems = project.experiments.load_all()
-    _judge(problems, changed)
+    sound, faults = project.select_sound()
+    _judge(faults, changed)
     files_before = git.list_files(project.root, start, "experiments")
     before = git.read_files(project.root, start, sorted(path for path in changed if path.endswith(".yaml")))
     changes = find_changes(sound, project.ownership(sound), changed, before, files_before, project.root)
     return {name: sound[name] for name in dict.fromkeys(c.experiment for c in changes) if name in sound}, changes
 
 
-def plan_matrix(project: Project, names: list[str], ownership: Ownership, planner: Planner) -> Matrix:
+def plan_matrix(project: Project, experiments: dict[str, Experiment]) -> Matrix:
     """Return the jobs for what is not up to date among these experiments, as git records it."""
+    ownership = project.ownership(experiments)
+    planner = project.planner(ownership)
 
     def estimate(stage: Stage) -> float | None:
         return estimate_s(project.root, project.experiments.get(stage.experiment).lineage, stage.name)
 
-    return build_matrix(names, ownership, lambda stage: bool(planner.find_staleness(stage)), estimate)
+    return build_matrix(list(experiments), ownership, lambda stage: bool(planner.find_staleness(stage)), estimate)
 
 
 def render_summary(matrix: Matrix, changes: list[Change], event: Event) -> str:
     """Return the plan as Markdown."""
+    if event.is_deletion:
+        return "The branch was deleted: nothing to do."
     asked = f"<code>{escape_cell(event.branch)}</code>" if event.branch else "this commit"
     lines = [f"### Plan for {asked}", ""]
     if not changes:
@@ -100,11 +97,8 @@ def render_summary(matrix: Matrix, changes: list[Change], event: Event) -> str:
         lines += [f"| {n} | {e.name} | {', '.join(e.targets)} | {format_s(e.seconds)} |" for n, e in _number(matrix)]
         known = [entry.seconds for entry in matrix.entries if entry.seconds is not None]
         unknown = len(matrix.entries) - len(known)
-        text = (
-            f"{len(matrix.entries)} jobs, about {format_s(sum(known))} in all"
-            if known
-            else f"{len(matrix.entries)} jobs"
-        )
+        count = f"{len(matrix.entries)} job{'s' if len(matrix.entries) > 1 else ''}"
+        text = f"{count}, about {format_s(sum(known))} in all" if known else count
         lines += ["", text + (f", and {unknown} of unknown length" if unknown and known else "")]
     else:
         lines.append("All results are there already: nothing to run.")
@@ -118,18 +112,20 @@ def render_summary(matrix: Matrix, changes: list[Change], event: Event) -> str:
     return "\n".join([*lines, "", "</details>"])
 
 
-def _judge(problems: list[Problem], changed: set[str]) -> None:
-    """Raise the faults of files that changed, or that stand in a folder where something did; warn of the others."""
-    folders = {"/".join(path.split("/")[:2]) for path in changed if path.startswith("experiments/")}
-    ours = []
-    for problem in problems:
-        folder = "/".join(problem.path.split("/")[:2])
-        if problem.path in changed or folder in folders or not problem.path.startswith("experiments/"):
-            ours.append(problem)
-        else:
-            actions.annotate("warning", problem.message, problem.path, problem.line)
+def _judge(faults: dict[str, list[Problem]], changed: set[str]) -> None:
+    """Raise the faults of experiments that changed, and of what all share; warn of the others."""
+    folders = {_folder_of_path(path) for path in changed if path.startswith("experiments/")}
+    everything = {problem for found in faults.values() for problem in found}
+    ours = {problem for name, found in faults.items() if folder_of(name) in folders for problem in found}
+    ours |= {p for p in everything if _folder_of_path(p.path) in folders or not p.path.startswith("experiments/")}
+    for problem in sorted(everything - ours):
+        actions.annotate("warning", problem.message, problem.path, problem.line)
     if ours:
-        raise ConfigError(ours)
+        raise ConfigError(list(ours))
+
+
+def _folder_of_path(path: str) -> str:
+    return "/".join(path.split("/")[:2])
 
 
 def _write(matrix: Matrix, event: Event) -> None:

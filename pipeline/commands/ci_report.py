@@ -111,7 +111,8 @@ class Reporter:
 
     def build(self, statuses: list[Status]) -> str:
         """Return the report: on all that differs from before, and on what the jobs of this run were to do."""
-        sound, problems = self.project.experiments.load_all()
+        sound, faults = self.project.select_sound()
+        problems = sorted({problem for found in faults.values() for problem in found})
         failures = [status for status in statuses if not status.is_ok]
         try:
             names = {name for status in statuses for name in status.experiments} | self._find_affected(sound)

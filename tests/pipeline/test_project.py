@@ -82,3 +82,34 @@ def test_an_edit_is_seen_only_when_the_project_is_refreshed(checkout: Checkout) 
     project.refresh()
     assert project.experiments.names() == ["common", "x"]
     assert project.cache.folder == checkout.root / ".dvc" / "elsewhere"
+
+
+def test_sound_experiments_are_told_from_faulty_ones_and_their_heirs(checkout: Checkout) -> None:
+    checkout.experiment("good", model=override("model"))
+    checkout.experiment("faulty", "colour: red\n", model=override("model"))
+    checkout.experiment("void", "description: changes nothing\n")
+    for parent in ("good", "faulty", "void"):
+        checkout.experiment(f"heir_of_{parent}", f"inherits: {parent}\nparams: {{train: {{epochs: 9}}}}\n")
+    checkout.experiment("common", model=override("model"))
+    project = checkout.project()
+    sound, faults = project.select_sound()
+    assert list(sound) == ["common", "good", "heir_of_good"]
+    assert {name: [problem.path for problem in problems] for name, problems in faults.items()} == {
+        "common": ["experiments/common"],
+        "faulty": ["experiments/faulty/experiment.yaml"],
+        "heir_of_faulty": ["experiments/faulty/experiment.yaml"],
+        "heir_of_void": ["experiments/void/experiment.yaml"],
+        "void": ["experiments/void/experiment.yaml"],
+    }
+    assert project.ownership(sound).owner("heir_of_good", "train") == "heir_of_good"
+
+
+def test_nothing_is_sound_when_the_common_build_is_not(checkout: Checkout) -> None:
+    checkout.experiment("x", model=override("model"))
+    checkout.write("params.yaml", "colour: red\n")
+    sound, faults = checkout.project().select_sound()
+    assert sound == {}
+    assert {name: {problem.path for problem in found} for name, found in faults.items()} == {
+        "common": {"params.yaml"},
+        "x": {"params.yaml"},
+    }
