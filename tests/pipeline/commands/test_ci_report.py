@@ -1,0 +1,339 @@
+"""`force ci report` in clones of real remotes: what a branch did to the metrics, said where people look."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.ownership import folder_of
+from pipeline.statuses import Status, write_status
+from tests.checkouts import Checkout, Ended
+from tests.recorded import override, read_lock, record, sync, write_lock
+from tests.remotes import Origin, add_origin, push
+from tests.standins.github import GitHubStandIn
+from tests.steps import Step
+
+REPOSITORY = {"default_branch": "main"}
+EVALUATE = "outputs/evaluate"
+
+
+class Lab:
+    """A checkout whose results are on main, and the job `report` for its branch `topic`."""
+
+    def __init__(self, checkout: Checkout, step: Step, force: Callable[..., Ended], folder: Path) -> None:
+        self.checkout = checkout
+        self.step = step
+        self._force = force
+        self._folder = folder
+        self._results = folder / "results"
+        self._numbers = itertools.count()
+        checkout.experiment("x", "params: {train: {epochs: 5}}\n")
+        checkout.experiment("y", evaluator=override("evaluator"))
+        record(checkout)
+        self.set_metrics("common", 0.5)
+        self.set_metrics("x", 0.75)
+        self.origin: Origin = add_origin(checkout)
+        push(checkout)
+        checkout.git("checkout", "--quiet", "-b", "topic")
+
+    def set_metrics(self, name: str, accuracy: float, **certificate: Any) -> None:
+        """Let the recorded evaluation of an experiment have this accuracy, and its certificate these fields."""
+        stages = read_lock(self.checkout, name)
+        path = f"{folder_of(name)}/{EVALUATE}/certificate.json"
+        documents = {
+            "metrics": {"accuracy": accuracy},
+            "certificate": {**json.loads((self.checkout.root / path).read_text()), **certificate},
+        }
+        for out in stages["evaluate"]["outs"]:
+            document = documents.get(Path(out["path"]).stem)
+            if document:
+                text = json.dumps(document)
+                self.checkout.write(f"{folder_of(name)}/{out['path']}", text)
+                out["md5"] = hashlib.md5(text.encode()).hexdigest()
+        write_lock(self.checkout, name, stages)
+
+    def retrain(self, name: str, epochs: int, accuracy: float | None, **certificate: Any) -> None:
+        """Change an experiment, and record a result, or none."""
+        self.checkout.experiment(name, f"params: {{train: {{epochs: {epochs}}}}}\n")
+        if accuracy is None:
+            sync(self.checkout)
+            return
+        for path in (f"experiments/{name}/outputs", f"experiments/{name}/dvc.lock"):
+            if (self.checkout.root / path).exists():
+                (self.checkout.root / path).rename(self._folder / f"aside{next(self._numbers)}")
+        record(self.checkout)
+        self.set_metrics(name, accuracy, **certificate)
+
+    def hand_on(self, name: str, word: str = "ok", message: str = "", log: str = "") -> None:
+        """Let the job of an experiment leave what is in the checkout."""
+        status = Status(name, 1, (name,), word, "", message, log=log)
+        write_status(status, self.checkout.root, self._results / name)
+
+    def push_without_results(self) -> None:
+        """Push to the branch what a person commits: no results of this branch."""
+        self.checkout.git("add", "--all", ":!*/outputs/*", ":!*dvc.lock")
+        self.checkout.git("commit", "--quiet", "--message", "a change")
+        self.checkout.git("push", "--quiet", "origin", "HEAD:refs/heads/topic")
+
+    def report(self, *args: str, name: str = "push", branch: str = "topic", **payload: Any) -> Ended:
+        """Report, from a clone of the branch made for it."""
+        job = self.origin.clone(self._folder / f"job{next(self._numbers)}", branch)
+        return self.report_from(job, *args, name=name, branch=branch, **payload)
+
+    def report_from(
+        self, job: Checkout, *args: str, name: str = "push", branch: str = "topic", **payload: Any
+    ) -> Ended:
+        """Report from a clone that was made before."""
+        variables = {"GITHUB_REF_NAME": branch, "GITHUB_HEAD_REF": branch if name == "pull_request" else ""}
+        self.step.set_event(name, {"repository": REPOSITORY, **payload}, **variables)
+        ended = self._force("ci", "report", "--results", str(self._results), *args, at=str(job.root))
+        assert job.git("worktree", "list").count("\n") == 0
+        assert job.git("status", "--porcelain") == ""
+        return ended
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The cells of the table of metrics in the summary, its header first."""
+        lines = [line for line in self.step.summary.splitlines() if line.startswith("| ")]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "---" not in line]
+
+
+@pytest.fixture
+def lab(checkout: Checkout, force: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A lab where nobody comments: a rehearsal without a token."""
+    step = Step(tmp_path, monkeypatch)
+    step.set(ACT="true")
+    return Lab(checkout, step, force, tmp_path)
+
+
+# What is reported
+
+
+def test_changed_experiments_are_beside_parent_and_base_when_jobs_left_their_results(lab: Lab) -> None:
+    lab.retrain("x", 7, 0.875)
+    lab.retrain("z", 9, 0.25)
+    lab.push_without_results()
+    lab.hand_on("x")
+    lab.hand_on("z")
+    ended = lab.report()
+    assert (ended.status, ended.err) == (0, "")
+    assert lab.rows == [
+        ["experiment", "metric", "value", "against its parent", "against main"],
+        ["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"],
+        ["z", "accuracy", "0.2500", "🔴 -0.2500 (common)", ""],
+    ]
+    assert lab.step.summary.startswith("## Force Build\n")
+
+
+def test_report_is_the_same_when_the_branch_has_the_results_already(lab: Lab) -> None:
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    assert lab.report().status == 0
+    assert lab.rows[1:] == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+
+
+def test_base_is_what_the_branch_left_when_the_base_went_on(lab: Lab) -> None:
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    lab.checkout.git("checkout", "--quiet", "main")
+    lab.retrain("x", 11, 0.125)
+    lab.retrain("w", 12, 0.125)
+    push(lab.checkout)
+    assert lab.report().status == 0
+    assert lab.rows[1:] == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+
+
+def test_experiment_is_named_with_the_reason_when_its_result_is_still_to_come(lab: Lab) -> None:
+    lab.retrain("x", 7, None)
+    lab.checkout.experiment("z", "params: {train: {epochs: 9}}\n")
+    sync(lab.checkout)
+    push(lab.checkout, "topic")
+    assert lab.report().status == 0
+    assert [row[:4] for row in lab.rows[1:]] == [["x", "accuracy", "0.7500", ""], ["z", "", "", ""]]
+    assert "- x is out of date: train.epochs: 5 → 7\n" in lab.step.summary
+    assert "- z: no result: experiments/z/outputs/evaluate/metrics.json is missing\n" in lab.step.summary
+
+
+def test_values_are_not_compared_when_they_do_not_mean_the_same(lab: Lab) -> None:
+    lab.retrain("x", 7, 0.875, dtype="float16")
+    push(lab.checkout, "topic")
+    assert lab.report().status == 0
+    assert lab.rows[1:] == [["x", "accuracy", "0.8750", "not comparable", "not comparable"]]
+    assert "- x does not compare with common: dtype differs: float16 vs float32" in lab.step.summary
+
+
+def test_failures_come_first_with_their_logs_when_jobs_failed(lab: Lab) -> None:
+    lab.retrain("x", 7, 0.875)
+    lab.retrain("z", 9, None)
+    lab.push_without_results()
+    lab.hand_on("x")
+    lab.hand_on("z", "failed", "train of z failed: RuntimeError", "epoch 1\n</pre><b>RuntimeError")
+    assert lab.report().status == 0
+    before, _, after = lab.step.summary.partition("| experiment |")
+    assert "- ❌ **z**: train of z failed: RuntimeError\n" in before
+    assert "epoch 1\n</pre><b>RuntimeError\n</pre>" in before
+    assert "x | accuracy | 0.8750" in after
+
+
+def test_faults_are_told_and_the_others_reported_when_an_experiment_is_faulty(lab: Lab) -> None:
+    lab.retrain("x", 7, 0.875)
+    lab.checkout.experiment("y", "params: {train: {epoch: 9}}\n")
+    lab.checkout.experiment("z", "description: changes nothing\n")
+    push(lab.checkout, "topic")
+    assert lab.report().status == 0
+    assert "- ❌ experiments/y/experiment.yaml:1:18: unknown key 'epoch' in 'params.train'" in lab.step.summary
+    assert "- ❌ experiments/z/experiment.yaml:1:1: changes nothing of 'common'" in lab.step.summary
+    assert lab.rows[1:] == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+
+
+def test_report_says_so_when_the_branch_changes_no_experiment(lab: Lab) -> None:
+    lab.checkout.write("README.md", "a document")
+    push(lab.checkout, "topic")
+    assert lab.report().status == 0
+    assert "The branch changes no experiment." in lab.step.summary
+
+
+def test_there_is_no_base_when_the_default_branch_itself_was_pushed(lab: Lab) -> None:
+    lab.checkout.git("checkout", "--quiet", "main")
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout)
+    lab.hand_on("x")
+    assert lab.report(branch="main").status == 0
+    assert lab.rows == [
+        ["experiment", "metric", "value", "against its parent"],
+        ["x", "accuracy", "0.8750", "🟢 +0.3750 (common)"],
+    ]
+
+
+@pytest.mark.parametrize("base", ["nowhere", "main"])
+def test_base_is_another_branch_when_one_is_named(lab: Lab, base: str) -> None:
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    lab.hand_on("x")
+    assert lab.report("--base", base).status == 0
+    assert ("against main" in lab.rows[0]) is (base == "main")
+
+
+# Which commit
+
+
+def test_newest_commit_of_the_branch_counts_when_another_one_is_checked_out(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ACT")
+    lab.retrain("x", 7, None)
+    lab.push_without_results()
+    job = lab.origin.clone(lab.checkout.root.parent / "job", "topic")
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    assert lab.report_from(job, "--no-comment").status == 0
+    assert lab.rows[1:] == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+
+
+def test_what_is_checked_out_counts_when_a_rehearsal_has_not_pushed_it(lab: Lab) -> None:
+    push(lab.checkout, "topic")
+    job = lab.origin.clone(lab.checkout.root.parent / "job", "topic")
+    job.experiment("x", "params: {train: {epochs: 7}}\n")
+    sync(job)
+    job.commit()
+    assert lab.report_from(job).status == 0
+    assert "- x is out of date: train.epochs: 5 → 7\n" in lab.step.summary
+
+
+def test_what_is_checked_out_counts_when_a_rehearsal_reaches_no_remote(lab: Lab) -> None:
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    job = lab.origin.clone(lab.checkout.root.parent / "job", "topic")
+    job.git("fetch", "--quiet", "origin")
+    lab.origin.root.rename(lab.origin.root.with_name("moved"))
+    assert lab.report_from(job).status == 0
+    assert lab.rows[1:] == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+
+
+def test_nothing_is_reported_when_the_branch_is_gone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACT")
+    push(lab.checkout, "topic")
+    job = lab.origin.clone(lab.checkout.root.parent / "job", "topic")
+    lab.origin.git("update-ref", "-d", "refs/heads/topic")
+    ended = lab.report_from(job)
+    assert ended.status == 0
+    assert ended.out.endswith("the branch topic is gone: there is nothing to report\n")
+    assert lab.step.summary == ""
+
+
+def test_report_fails_when_the_remote_cannot_be_asked(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACT")
+    push(lab.checkout, "topic")
+    job = lab.origin.clone(lab.checkout.root.parent / "job", "topic")
+    lab.origin.root.rename(lab.origin.root.with_name("moved"))
+    assert lab.report_from(job).status == 5
+
+
+# Comments
+
+
+@pytest.fixture
+def server(lab: Lab) -> Iterator[GitHubStandIn]:
+    """GitHub, which the lab's jobs may write to."""
+    with GitHubStandIn() as server:
+        lab.step.set(GITHUB_API_URL=server.url, GITHUB_REPOSITORY=server.repository, GITHUB_TOKEN=server.token)
+        yield server
+    assert server.violations == []
+
+
+def test_each_pull_request_of_the_branch_keeps_one_comment_when_it_is_pushed_again(
+    lab: Lab, server: GitHubStandIn
+) -> None:
+    numbers = [server.add_pull_request("topic"), server.add_pull_request("topic")]
+    other = server.add_pull_request("other")
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    ended = lab.report()
+    assert ended.status == 0
+    assert {f"comment on pull request {number}: created" for number in numbers} <= set(ended.out.splitlines())
+    lab.retrain("x", 8, 0.625)
+    push(lab.checkout, "topic")
+    assert lab.report().status == 0
+    bodies = [body for number in numbers for body in server.bodies(number)]
+    assert len(bodies) == 2
+    assert all("| x | accuracy | 0.6250 |" in body for body in bodies)
+    assert server.bodies(other) == []
+
+
+def test_the_pull_request_alone_has_a_comment_when_it_started_the_run(lab: Lab, server: GitHubStandIn) -> None:
+    first, second = server.add_pull_request("topic"), server.add_pull_request("topic")
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    pull_request = {"number": second, "head": {"ref": "topic"}, "base": {"ref": "main"}}
+    assert lab.report(name="pull_request", pull_request=pull_request).status == 0
+    assert (len(server.bodies(first)), len(server.bodies(second))) == (0, 1)
+    assert lab.rows[1:] == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+
+
+def test_the_summary_has_the_report_when_the_branch_has_no_pull_request(lab: Lab, server: GitHubStandIn) -> None:
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    ended = lab.report()
+    assert ended.status == 0
+    assert ended.out.endswith("the branch has no open pull request: the report is in the summary alone\n")
+    assert len(lab.rows) == 2
+
+
+def test_nobody_is_asked_when_no_comment_is_wanted(lab: Lab, server: GitHubStandIn) -> None:
+    server.add_pull_request("topic")
+    push(lab.checkout, "topic")
+    assert lab.report("--no-comment").status == 0
+    assert server.requests == []
+
+
+def test_report_fails_after_the_summary_when_there_is_no_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACT")
+    push(lab.checkout, "topic")
+    ended = lab.report()
+    assert ended.status == 8
+    assert ended.err.startswith("error: GITHUB_TOKEN and GITHUB_REPOSITORY not set in the environment\n")
+    assert lab.step.summary
