@@ -8,7 +8,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 DIR_VARIABLE = "FORCE_CHECKPOINT_DIR"
@@ -49,6 +49,11 @@ def hold_checkpoints(folder: Path | None) -> Iterator[Path | None]:
 def _drop_finished(folder: Path) -> None:
     """Delete what finished trainings of the same experiment left: it was of use only until they were done."""
     for marker in folder.parent.glob(f"*/{FINISHED}"):
-        if marker.parent != folder:
-            shutil.rmtree(marker.parent, ignore_errors=True)
-            marker.parent.with_suffix(".lock").unlink(missing_ok=True)
+        other = marker.parent
+        if other == folder:
+            continue
+        descriptor = os.open(other.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o666)
+        with suppress(BlockingIOError):  # somebody trains there again right now
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(other, ignore_errors=True)
+        os.close(descriptor)

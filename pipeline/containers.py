@@ -18,7 +18,7 @@ JOB_LABEL = "force-build.job"
 JOB_VARIABLE = "FORCE_JOB"  # names the job of a workflow that containers belong to
 
 # A folder of data: neither the whole machine nor where its sockets and devices are.
-_MOUNT = r"^/(?!(?:(?:var/)?run|proc|sys|dev)(?:/|$)|$)"
+_MOUNT = r"^/(?!(?:(?:var/)?run|proc|sys|dev)(?:/|$)|$)(?!.*//)(?!.*/\.{1,2}(?:/|$))(?!/)(?!\.{1,2}(?:/|$))"
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

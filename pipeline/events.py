@@ -25,11 +25,14 @@ class Event:
     experiments: tuple[str, ...] = ()  # named by hand; empty for all
 
 
-def parse_event(name: str, payload: Mapping[str, Any], ref_name: str, head_ref: str) -> Event:
+def parse_event(name: str, payload: Any, ref_name: str, head_ref: str) -> Event:
     """Return the event. `ref_name` and `head_ref` are GitHub's variables of these names.
 
     Raises UsageError for an event that no workflow of ours starts on.
     """
+    if not isinstance(payload, Mapping):
+        hint = "look at GITHUB_EVENT_PATH, or act's --eventpath"
+        raise UsageError("the payload of the event is no JSON object", hint)
     default_branch = str(_get(payload, "repository", "default_branch") or "")
     if name == "push":
         before = str(payload.get("before") or "")
@@ -41,12 +44,13 @@ def parse_event(name: str, payload: Mapping[str, Any], ref_name: str, head_ref: 
             default_branch=default_branch,
         )
     if name == "pull_request":
+        number = _get(payload, "pull_request", "number")
         return Event(
             name,
             head_ref or str(_get(payload, "pull_request", "head", "ref") or ""),
             default_branch=default_branch,
             base_branch=str(_get(payload, "pull_request", "base", "ref") or ""),
-            number=int(_get(payload, "pull_request", "number") or 0),
+            number=number if isinstance(number, int) else 0,
         )
     if name == "workflow_dispatch":
         names = split_names(str(_get(payload, "inputs", "experiments") or ""))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.experiments import COMMON
-from pipeline.ownership import folder_of
+from pipeline.ownership import dvc_file_of, folder_of
 
 
 def choose_files(
@@ -14,8 +14,8 @@ def choose_files(
     """Return the files to write over a branch's tip, checked out in `tree`, and the paths of those that are not to be.
 
     `moved` are the paths that the branch changed since the results were made. An experiment's results go together. They
-    are taken where the branch has not changed them; where it has, others' results came first, and ours are taken only
-    if more stages agree with the branch's files under ours than under theirs. An experiment that is gone gets none.
+    are taken where no fewer stages agree with the branch's files under ours than under its own; where the branch has
+    changed the results, others came first, and ours have to be better. An experiment that is gone gets none.
     """
     taken: dict[str, Path] = {}
     dropped: list[str] = []
@@ -24,8 +24,11 @@ def choose_files(
         folder = tree / folder_of(experiment)
         if experiment != COMMON and not folder.is_dir():
             dropped += paths
-        elif not moved & set(paths) or _is_there(ours, tree) or _is_better(experiment, ours, tree, count_stale):
+        elif not moved or _is_there(ours, tree):
             taken |= ours
+        elif _fits(experiment, ours, moved, tree, count_stale):
+            # A dvc.yaml that the branch changed says what its files are now.
+            taken |= {path: file for path, file in ours.items() if path not in moved or path != dvc_file_of(experiment)}
         else:
             dropped += paths
     return taken, dropped
@@ -52,15 +55,17 @@ def _is_there(ours: Mapping[str, Path], tree: Path) -> bool:
     return all((tree / path).is_file() and (tree / path).read_bytes() == ours[path].read_bytes() for path in ours)
 
 
-def _is_better(experiment: str, ours: Mapping[str, Path], tree: Path, count_stale: Callable[[str], int]) -> bool:
-    """Say whether our files fit the tree better than its own; the tree is left as it was."""
+def _fits(
+    experiment: str, ours: Mapping[str, Path], moved: set[str], tree: Path, count_stale: Callable[[str], int]
+) -> bool:
+    """Say whether our files fit the tree, as well as its own or better; the tree is left as it was."""
     theirs = count_stale(experiment)
     saved = {path: (tree / path).read_bytes() if (tree / path).exists() else None for path in ours}
     try:
         for path, source in ours.items():
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, tree / path)
-        return count_stale(experiment) < theirs
+        return count_stale(experiment) < theirs + (0 if moved & set(ours) else 1)
     finally:
         for path, content in saved.items():
             (tree / path).unlink()

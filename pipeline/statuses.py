@@ -39,6 +39,18 @@ class Status:
         return self.status == "ok"
 
     @property
+    def failed_stages(self) -> list[str]:
+        """What is missing of its stages, as experiment:stage; all that it was to do where it did not get to run."""
+        states = {stage for stage, state in self.stages.items() if state in ("failed", "interrupted", "skipped")}
+        return [] if self.is_ok else [*states] or list(self.targets)
+
+    @property
+    def bystanders(self) -> list[str]:
+        """Experiments of which it ran stages that were not its own to run: their results could not be had."""
+        done = [stage.partition(":")[0] for stage, state in self.stages.items() if state == "done"]
+        return [name for name in dict.fromkeys(done) if name not in self.experiments]
+
+    @property
     def experiments(self) -> list[str]:
         """The experiments that this job was to bring up to date, in whole or in part."""
         return list(dict.fromkeys(target.partition(":")[0] for target in self.targets))
@@ -53,7 +65,7 @@ def list_result_files(experiment: str) -> list[str]:
 
 def write_status(status: Status, root: Path, folder: Path) -> None:
     """Write a job's status and the results of its experiments into a new `folder`."""
-    for experiment in status.experiments:
+    for experiment in [*status.experiments, *status.bystanders]:
         for path in list_result_files(experiment):
             if (root / path).is_file():
                 target = folder / "files" / path
@@ -80,13 +92,16 @@ def read_statuses(folder: Path) -> list[tuple[Status, Path]]:
 
 
 def collect_files(statuses: Iterable[tuple[Status, Path]]) -> dict[str, Path]:
-    """Return repository path → file of all results; of several the one of the latest wave.
+    """Return repository path → file of all results; of several that of the job whose it was, in the latest wave.
 
     Only files that results consist of count: a job cannot bring others.
     """
+    pairs = list(statuses)
+    order = [(folder, status.bystanders) for status, folder in pairs]
+    order += [(folder, status.experiments) for status, folder in pairs]
     files: dict[str, Path] = {}
-    for status, folder in statuses:
-        for experiment in status.experiments:
+    for folder, experiments in order:
+        for experiment in experiments:
             for path in list_result_files(experiment):
                 if (folder / path).is_file():
                     files[path] = folder / path

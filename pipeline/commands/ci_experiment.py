@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pipeline.workspace import write_json
 REMOTE_VARIABLE = "FORCE_REMOTE_URL"
 CACHE_VARIABLE = "FORCE_CACHE_DIR"
 _LOG_LINES, _LOG_WIDTH = 60, 400
+_CANCELLED = InterruptedRunError("re-run the job: it goes on from its checkpoint")
 _ENTRY_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,119}")  # a name, and the stage where it is shared
 _DIR = click.Path(file_okay=False, path_type=Path)
 
@@ -56,11 +58,14 @@ def command(
     _check_names(name, targets)
     shutil.rmtree(out, ignore_errors=True)
     job = Job(find_project(Path.cwd()), name, wave, targets, out)
+    error: ForceError | None
     try:
         job.prepare(earlier, checkpoints, remote_url or os.environ.get(REMOTE_VARIABLE, ""))
         error = job.run(image, jobs)
     except ForceError as raised:
         error = raised
+    except KeyboardInterrupt:  # GitHub cancels, and gives ten seconds
+        error = _CANCELLED
     job.collect(error)
     if error is not None:
         actions.annotate_error(error)
@@ -78,6 +83,7 @@ class Job:
         self.out = out
         self.ran: Run | None = None
         self.is_skipped = False
+        self.started = time.time()
 
     def prepare(self, earlier: Path | None, checkpoints: Path | None, remote_url: str) -> None:
         """Lay over the checkout what earlier waves and attempts left, and say where DVC and trainings find theirs."""
@@ -99,6 +105,7 @@ class Job:
         self.project.refresh()
         if checkpoints and checkpoints.is_dir():
             copy_tree(checkpoints, find_checkpoint_base(root), [FINISHED])
+        self._check_remote()
         self._check_earlier([status for status, _ in before])
 
     def run(self, image: str, num_workers: int) -> ForceError | None:
@@ -107,9 +114,9 @@ class Job:
             self.project, self.targets, num_workers=num_workers, use_docker=True, image=image, wait=True
         )
         summary = self.ran.summary
-        reason = self._push(self.ran)
         if summary.is_interrupted:
-            return InterruptedRunError("re-run the job: it goes on from its checkpoint")
+            return _CANCELLED
+        reason = self._push(self.ran)
         if summary.failures:
             return describe_failures(summary)
         if reason:
@@ -129,15 +136,30 @@ class Job:
         actions.write_output("metrics", json.dumps(describe_rows(rows)))
         actions.write_output("artifact", f"experiment-{self.name}")
 
+    def _check_remote(self) -> None:
+        """Warn where what is pushed goes with the runner: the committed remote is a folder beside the checkout."""
+        workspace, cache = os.environ.get("RUNNER_WORKSPACE"), self.project.cache
+        if not workspace or os.environ.get("ACT") == "true":
+            return
+        if not cache.remote_url or (cache.remote_folder and cache.remote_folder.is_relative_to(workspace)):
+            text = f"models go with this runner: the DVC remote is '{cache.remote_url}'"
+            actions.annotate("warning", f"{text}; set the variable {REMOTE_VARIABLE}")
+
     def _check_earlier(self, statuses: list[Status]) -> None:
-        """Raise StageError where a stage that this job needs failed in an earlier wave: it would only fail again."""
-        failed = {stage: status for status in statuses if not status.is_ok for stage in status.targets}
+        """Raise StageError where an earlier wave owes a stage that this job needs: each such job would do it."""
+        failed = {stage: status.message for status in statuses for stage in status.failed_stages}
         wanted = parse_targets(self.targets)
-        experiments = self.project.select(tuple(wanted))
-        for stage in collect_stages(wanted, self.project.ownership(experiments)):
-            if status := failed.get(":".join(stage.id)):
+        ownership = self.project.ownership(self.project.select(tuple(wanted)))
+        planner = self.project.planner(ownership)
+        for stage in collect_stages(wanted, ownership):
+            if stage.name in wanted.get(stage.experiment, ()):
+                continue
+            reason = failed.get(":".join(stage.id))
+            if reason is None and self.wave > 1 and planner.find_staleness(stage):
+                reason = "its job left no result"
+            if reason is not None:
                 self.is_skipped = True
-                raise StageError(f"{stage.name} of {stage.experiment}, which this needs, failed: {status.message}")
+                raise StageError(f"{stage.name} of {stage.experiment}, which this needs, failed: {reason}")
 
     def _push(self, run: Run) -> str:
         states = run.summary.states
@@ -179,8 +201,9 @@ class Job:
             outputs = self.project.root / folder_of(experiment) / "outputs"
             for stage in STAGES:  # the prepared data is in the DVC cache: too large, and the same for many
                 copy_tree(outputs / stage, folder / experiment / stage, ["data"] if stage == "prepare" else [])
-            checkpoints = find_checkpoint_base(self.project.root) / experiment
-            copy_tree(checkpoints, folder / "checkpoints" / experiment, ["*.lock"])
+            for checkpoints in (find_checkpoint_base(self.project.root) / experiment).glob("*/"):
+                if checkpoints.stat().st_mtime >= self.started - 1:  # others are of other branches
+                    copy_tree(checkpoints, folder / "checkpoints" / experiment / checkpoints.name, ["*.tmp"])
         write_json(folder / "workflow.json", _describe_workflow(status))
         write_manifest(folder)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.changes import Change, find_changes
+from pipeline.changes import Change
+from pipeline.commands.plan import find_changes_since
 from pipeline.comments import escape_cell
 from pipeline.costs import estimate_s, format_s
 from pipeline.errors import ConfigError, ForceError, Problem
@@ -67,9 +68,7 @@ def select_affected(project: Project, event: Event) -> tuple[dict[str, Experimen
     changed = git.list_changed(project.root, start, None)
     sound, faults = project.select_sound()
     _judge(faults, changed)
-    files_before = git.list_files(project.root, start, "experiments")
-    before = git.read_files(project.root, start, sorted(path for path in changed if path.endswith(".yaml")))
-    changes = find_changes(sound, project.ownership(sound), changed, before, files_before, project.root)
+    changes = find_changes_since(project, sound, start, changed)
     return {name: sound[name] for name in dict.fromkeys(c.experiment for c in changes) if name in sound}, changes
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from pipeline.changes import find_changes
 from pipeline.commands.ci_plan import read_event
 from pipeline.commands.ci_results import select_results
+from pipeline.commands.plan import find_changes_since
 from pipeline.comments import build_body
 from pipeline.comparison import compare_experiments
 from pipeline.errors import ConfigError, Problem, ToolError
@@ -127,11 +127,8 @@ class Reporter:
         if self.before is None:
             return set()
         root, start = self.project.root, git.find_commit(self.before.root, "HEAD") or "HEAD"
-        changed = git.list_changed(root, start, None)
-        files = git.list_files(root, start, "experiments")
-        texts = git.read_files(root, start, sorted(path for path in changed if path.endswith(".yaml")))
-        ownership = self.project.ownership(dict(sound))
-        return {change.experiment for change in find_changes(sound, ownership, changed, texts, files, root)}
+        changes = find_changes_since(self.project, dict(sound), start, git.list_changed(root, start, None))
+        return {change.experiment for change in changes}
 
     def _compare_with_parents(self, shown: dict[str, Experiment]) -> list[Row]:
         if not shown:

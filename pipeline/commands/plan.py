@@ -8,6 +8,7 @@ import click
 
 from pipeline.changes import Change, find_changes
 from pipeline.cli import print_json
+from pipeline.experiments import Experiment
 from pipeline.planning import PlannedUse
 from pipeline.project import Project, find_project
 from pipeline.tables import print_table
@@ -61,12 +62,17 @@ def _describe_use(use: PlannedUse) -> dict[str, Any]:
 
 def _find_changes(project: Project, names: tuple[str, ...], revision: str) -> list[Change]:
     start, end = git.resolve_range(project.root, revision)
-    experiments = project.select(names)
-    ownership = project.ownership(experiments)
-    changed = git.list_changed(project.root, start, end)
-    gone = git.list_files(project.root, start, "experiments")
+    return find_changes_since(project, project.select(names), start, git.list_changed(project.root, start, end))
+
+
+def find_changes_since(
+    project: Project, experiments: dict[str, Experiment], start: str, changed: set[str]
+) -> list[Change]:
+    """Return which stages are affected by the paths that changed since a commit, or since a tree of git's."""
+    files_before = git.list_files(project.root, start, "experiments")
     before = git.read_files(project.root, start, sorted(path for path in changed if path.endswith(".yaml")))
-    return find_changes(experiments, ownership, changed, before, gone, project.root)
+    ownership = project.ownership(experiments)
+    return find_changes(experiments, ownership, changed, before, files_before, project.root)
 
 
 def _print_changes(changes: list[Change], as_json: bool) -> None:

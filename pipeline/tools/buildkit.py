@@ -26,10 +26,15 @@ def build_image(inputs: ImageInputs, reference: str, source: str, say: Callable[
         command = [*_find_builder(), *options, "--progress=plain", f"--tag={reference}", str(folder)]
         child = Child(command, folder, {"DOCKER_BUILDKIT": "1"})
         lines = []
-        for line in child.lines():
-            say(line)
-            lines.append(line)
-        if child.wait():
+        try:
+            for line in child.lines():
+                say(line)
+                lines.append(line)
+            status = child.wait()
+        except BaseException:
+            child.end(patience_s=1.0)
+            raise
+        if status:
             reason = next((line for line in reversed(lines) if "ERROR" in line or "error" in line), "")
             raise ToolError(f"the image cannot be built: {reason or last_line(chr(10).join(lines))}")
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest
 from docker.utils.socket import frames_iter
 from requests.exceptions import RequestException
@@ -23,6 +23,7 @@ from pipeline.tools.process import run
 
 _GIB = 2**30
 _MAX_PROCESSES = 4096
+_FAULTS = (DockerException, RequestException)  # a time-out is none of Docker's own
 
 
 class Engine:
@@ -32,7 +33,7 @@ class Engine:
         try:
             self._client = docker.from_env(timeout=120)
             self._client.ping()
-        except (DockerException, RequestException) as error:
+        except _FAULTS as error:
             raise ToolError(f"no Docker engine answers: {error}", "force doctor; is dockerd running?") from None
         self._api = self._client.api
 
@@ -50,21 +51,21 @@ class Engine:
         except ImageNotFound:
             try:
                 image = self._client.images.pull(reference)
-            except DockerException as error:
+            except _FAULTS as error:
                 message = f"there is no image '{reference}' here, and it cannot be pulled: {_explain(error)}"
                 raise ToolError(message, "force image build") from None
-        except DockerException as error:
+        except _FAULTS as error:
             raise ToolError(f"'{reference}' is no image: {_explain(error)}", "force image build") from None
         digests: list[str] = image.attrs.get("RepoDigests") or []
         repository = reference.partition("@")[0] if "@" in reference else reference.rpartition(":")[0]
-        own = [digest for digest in digests if digest.startswith(f"{repository}@")]
+        own = [digest for digest in digests if digest.startswith(f"{repository.removeprefix('docker.io/')}@")]
         return str([*own, image.id][0])
 
     def has_image(self, reference: str) -> bool:
         """Say whether an image is on this machine."""
         try:
             self._client.images.get(reference)
-        except DockerException:
+        except _FAULTS:
             return False
         return True
 
@@ -77,7 +78,7 @@ class Engine:
             digest = str(self._client.images.get_registry_data(reference).id)
         except NotFound:
             return None
-        except DockerException as error:
+        except _FAULTS as error:
             if any(word in str(error) for word in ("manifest unknown", "name unknown", "not found", "name invalid")):
                 return None
             hint = f"docker login {reference.partition('/')[0]}"
@@ -91,7 +92,7 @@ class Engine:
             for line in self._client.images.push(repository, tag=tag, stream=True, decode=True):
                 if "error" in line:
                     raise ToolError(f"'{reference}' cannot be pushed: {line['error']}", "docker login")
-        except DockerException as error:
+        except _FAULTS as error:
             raise ToolError(f"'{reference}' cannot be pushed: {_explain(error)}", "docker login") from None
         pushed = self.find_pushed(reference)
         if pushed is None:
@@ -123,7 +124,7 @@ class Engine:
                 stdin_open=True,  # attached, and closed with our end of it: the lifeline of the process inside
                 host_config=host_config,
             )
-        except DockerException as error:
+        except _FAULTS as error:
             raise ToolError(f"docker cannot make a container: {_explain(error)}") from None
         return Container(self._api, created["Id"])
 
@@ -132,7 +133,7 @@ class Engine:
         names = []
         wanted = [f"{key}={value}" for key, value in labels.items()]
         for found in self._client.containers.list(all=True, filters={"label": wanted}):
-            with suppress(APIError):  # it may be going just now
+            with suppress(*_FAULTS):  # it may be going just now
                 found.remove(force=True)
                 names.append(str(found.name))
         return names
@@ -154,7 +155,7 @@ class Container:
         """Start it. Raises ToolError where the engine cannot, as with GPUs that are not there."""
         try:
             self._api.start(self._id)
-        except DockerException as error:
+        except _FAULTS as error:
             self._remove()
             raise ToolError(f"docker cannot start the container: {_explain(error)}", "force doctor --runner") from None
 
@@ -189,12 +190,12 @@ class Container:
     def end(self, patience_s: float = 10.0) -> None:
         """Cut the lifeline and wait; what is still there after `patience_s` seconds is killed."""
         self.cut_lifeline()
-        with suppress(RequestException, DockerException):
+        with suppress(*_FAULTS):
             self._api.wait(self._id, timeout=patience_s)
         self._remove()
 
     def _remove(self) -> None:
-        with suppress(DockerException):
+        with suppress(*_FAULTS):
             self._api.remove_container(self._id, force=True)
         with suppress(OSError):
             self._socket.close()

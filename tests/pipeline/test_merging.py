@@ -51,10 +51,25 @@ def read_tree(tree: Path) -> dict[str, str]:
     return {str(path.relative_to(tree)): path.read_text() for path in tree.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("moved", [set(), {"README.md", "experiments/x/experiment.yaml", "experiments/z/dvc.lock"}])
-def test_results_are_taken_when_the_branch_did_not_change_them(tree: Path, tmp_path: Path, moved: set[str]) -> None:
+def test_results_are_taken_when_the_branch_stood_still(tree: Path, tmp_path: Path) -> None:
     files = make_results(tmp_path, "x", "y", "common")
-    assert choose_files(files, moved, tree, count_never) == (files, [])
+    assert choose_files(files, set(), tree, count_never) == (files, [])
+
+
+@pytest.mark.parametrize(("ours", "theirs", "is_taken"), [(0, 1, True), (1, 1, True), (1, 0, False)])
+def test_results_that_the_branch_did_not_change_are_taken_unless_its_own_fit_better(
+    tree: Path, tmp_path: Path, ours: int, theirs: int, is_taken: bool
+) -> None:
+    files = make_results(tmp_path, "x")
+    moved = {"README.md", "experiments/x/model.py", "experiments/z/dvc.lock"}
+    chosen = choose_files(files, moved, tree, count_by_content(tree, ours, theirs))
+    assert chosen == ((files, []) if is_taken else ({}, list(files)))
+
+
+def test_a_dvc_file_that_the_branch_changed_stays_when_results_are_taken(tree: Path, tmp_path: Path) -> None:
+    files = make_results(tmp_path, "x")
+    taken, _ = choose_files(files, {"experiments/x/dvc.yaml"}, tree, count_by_content(tree, 0, 1))
+    assert set(files) - set(taken) == {"experiments/x/dvc.yaml"}
 
 
 @pytest.mark.parametrize(("ours", "theirs", "is_taken"), [(0, 1, True), (1, 2, True), (1, 1, False), (2, 0, False)])

@@ -93,6 +93,6 @@ def test_a_fork_runs_nothing_on_our_machines(lab: Lab, github: GitHubStandIn) ->
     lab.push("bins")
     run = act(lab, github, "pull_request", open_pull_request(lab, github, "bins", source="stranger/experiments"))
     assert run.status == 0, run.text
-    assert set(run.results) == {"experiments/plan", "experiments/gate"}
+    assert set(run.results) == {"experiments/plan", "experiments/report gate"}
     assert "judge" in run.summaries["experiments/plan"]
     assert github.requests == []

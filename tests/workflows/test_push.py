@@ -83,9 +83,7 @@ def test_outputs_and_summary_of_a_job_say_how_it_ended(first_push: tuple[Lab, Ac
 
 def test_results_of_all_jobs_are_one_commit_of_the_bot(first_push: tuple[Lab, ActRun]) -> None:
     lab, _ = first_push
-    assert lab.git("show", "--no-patch", "--format=%an|%s") == (
-        "github-actions[bot]|results: common, judge, wide [skip ci]"
-    )
+    assert lab.git("show", "--no-patch", "--format=%an|%s") == ("github-actions[bot]|results: common, judge, wide")
     changed = list_changes(lab, "HEAD")
     assert {"dvc.lock", "experiments/wide/dvc.lock", "experiments/judge/dvc.lock"} <= set(changed)
     assert {path.rpartition("/")[2] for path in changed} == {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Make the environment that `force` needs here, once for each lock file, and put it on PATH.
+# Make the environment that `force` needs here, once for each lock file, and put it on PATH. A machine that has one
+# already names it in FORCE_VENV.
 set -euo pipefail
 here=$(dirname "$0")
 lock=$here/$FOR.lock

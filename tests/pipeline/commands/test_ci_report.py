@@ -153,7 +153,7 @@ def test_experiment_is_named_with_the_reason_when_its_result_is_still_to_come(la
     sync(lab.checkout)
     push(lab.checkout, "topic")
     assert lab.report().status == 0
-    assert [row[:4] for row in lab.rows[1:]] == [["x", "accuracy", "0.7500", ""], ["z", "", "", ""]]
+    assert lab.rows[1:] == [["x", "accuracy", "0.7500", "", ""], ["z", "", "", "", ""]]
     assert "- x is out of date: train.epochs: 5 → 7\n" in lab.step.summary
     assert "- z: no result: experiments/z/outputs/evaluate/metrics.json is missing\n" in lab.step.summary
 
@@ -188,6 +188,18 @@ def test_faults_are_told_and_the_others_reported_when_an_experiment_is_faulty(la
     assert "- ❌ experiments/y/experiment.yaml:1:18: unknown key 'epoch' in 'params.train'" in lab.step.summary
     assert "- ❌ experiments/z/experiment.yaml:1:1: changes nothing of 'common'" in lab.step.summary
     assert lab.rows[1:] == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+
+
+def test_experiment_has_no_value_of_the_base_when_it_was_faulty_there(lab: Lab) -> None:
+    lab.checkout.git("checkout", "--quiet", "main")
+    lab.checkout.experiment("x", "params: {train: {epoch: 7}}\n")
+    push(lab.checkout)
+    lab.checkout.git("checkout", "--quiet", "-B", "topic")
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    assert lab.report().status == 0
+    assert [row[:4] for row in lab.rows[1:]] == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)"]]
+    assert "❌" not in lab.step.summary
 
 
 def test_report_says_so_when_the_branch_changes_no_experiment(lab: Lab) -> None:

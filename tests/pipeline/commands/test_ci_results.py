@@ -105,7 +105,7 @@ def test_results_of_all_jobs_are_one_commit_when_the_branch_stands_still(lab: La
     assert (ended.status, ended.err) == (0, "")
     assert ended.out == f"committed {tip[:10]} to main: common, x, y, z\n"
     assert lab.origin.git("log", "-1", "--format=%P %an", "main") == f"{lab.base} github-actions[bot]"
-    message = f"results: common, x, y, z [skip ci]\n\nOf the files at {lab.base[:10]}."
+    message = f"results: common, x, y, z\n\nOf the files at {lab.base[:10]}."
     assert lab.origin.git("log", "-1", "--format=%B", "main") == message
     generated = {"dvc.yaml", *(f"experiments/{name}/dvc.yaml" for name in NAMES)}  # were there, and are the same
     assert set(list_changed(lab.origin, lab.base)) == set(list_results("common", *NAMES)) - generated
@@ -152,7 +152,7 @@ def test_results_come_second_when_somebody_pushes_at_that_very_moment(lab: Lab, 
     ended = publish()
     assert (ended.status, ended.err) == (0, "")
     assert lab.origin.git("log", "--format=%s", "main").splitlines()[:2] == [
-        "results: common, x, y, z [skip ci]",
+        "results: common, x, y, z",
         "another",
     ]
 
@@ -307,7 +307,10 @@ def test_publishing_fails_with_the_remotes_words_when_a_rule_refuses_it(lab: Lab
     assert lab.origin.tip("main") == lab.base
 
 
-def test_publishing_fails_when_the_branch_lacks_the_commit_of_the_results(lab: Lab, publish: Force) -> None:
+def test_a_rehearsal_pushes_nothing_when_the_branch_lacks_the_commit_of_the_results(
+    lab: Lab, publish: Force, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACT", "true")
     job = Checkout(lab.folder / "job")
     job.write("a.txt", "not pushed")
     job.commit()

@@ -94,12 +94,12 @@ def test_commit_is_the_bots_when_git_knows_nobody(checkout: Checkout) -> None:
     checkout.write("a.txt", "a")
     checkout.git("config", "commit.gpgsign", "true")  # with a key that is not there
     checkout.write(".git/hooks/pre-commit", "#!/bin/sh\nexit 1\n").chmod(0o755)
-    commit = commit_files(checkout.root, ["a.txt"], "results: x [skip ci]\n\nOf the files at abc.\n")
+    commit = commit_files(checkout.root, ["a.txt"], "results: x\n\nOf the files at abc.\n")
     assert checkout.git("log", "-1", "--format=%H %P %an %ae %cn") == (
         f"{commit} {parent} github-actions[bot] 41898282+github-actions[bot]@users.noreply.github.com "
         "github-actions[bot]"
     )
-    assert checkout.git("log", "-1", "--format=%B") == "results: x [skip ci]\n\nOf the files at abc."
+    assert checkout.git("log", "-1", "--format=%B") == "results: x\n\nOf the files at abc."
 
 
 def test_only_the_named_files_are_committed_ignored_or_not(checkout: Checkout) -> None:
