@@ -141,6 +141,7 @@ def test_file_is_left_where_it_is_when_it_is_no_result_of_the_job(
         ("status", "fine", "'status'"),
         ("commit", "HEAD", "'commit'"),
         ("stages", {"x:train": 1}, "'stages.x:train'"),
+        ("stages", {"../x:train": "done"}, "'stages'"),
         ("secret", "x", "unknown key 'secret'"),
     ],
 )
@@ -166,3 +167,30 @@ def test_status_is_refused_when_it_is_no_json(tmp_path: Path, text: str) -> None
 def test_there_are_no_statuses_when_no_job_left_any(tmp_path: Path) -> None:
     assert read_statuses(tmp_path) == []
     assert read_statuses(tmp_path / "nowhere") == []
+
+
+def test_results_that_were_to_be_had_elsewhere_give_way_to_those_of_the_job_whose_they_were(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    write_results(checkout, "common", "in passing")
+    passing = make_status("x", wave=2, stages={"common:train": "done", "x:train": "done", "y:train": "up to date"})
+    hand_on(checkout, tmp_path, passing)
+    assert passing.bystanders == ["common"]
+    alone = collect_files(read_statuses(tmp_path))
+    assert {path.read_text() for path in alone.values()} == {"in passing"}
+    write_results(checkout, "common", "own")
+    hand_on(checkout, tmp_path, make_status("common"))
+    both = collect_files(read_statuses(tmp_path))
+    assert {path.read_text() for path in both.values()} == {"own"}
+
+
+@pytest.mark.parametrize(
+    ("status", "stages", "missing"),
+    [
+        ("ok", {"x:train": "done"}, []),
+        ("failed", {"x:prepare": "done", "x:train": "failed"}, ["x:train"]),
+        ("failed", {}, ["x"]),
+    ],
+)
+def test_what_is_missing_are_the_stages_that_failed(status: str, stages: dict[str, str], missing: list[str]) -> None:
+    assert make_status(status=status, stages=stages).failed_stages == missing

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from pipeline.documents import parse_yaml
 from tests.flows.commands import wait_until
 from tests.workflows.labs import ActRun, Lab, list_containers
 
@@ -53,25 +54,35 @@ def test_a_job_that_is_run_again_resumes(lab: Lab, how: str) -> None:
     assert list_containers("force-build.experiment=long") == []
 
 
+def start_job(lab: Lab, image: str) -> subprocess.Popen[str]:
+    """Start the step of the workflow as a runner does: a shell, which is what GitHub signals when it cancels."""
+    jobs = parse_yaml((lab.root / ".github/workflows/experiment.yml").read_bytes(), "")["jobs"]
+    (step,) = [step for step in jobs["run"]["steps"] if step.get("id") == "run"]
+    variables = dict.fromkeys(step["env"], "") | {"NAME": "long", "TARGETS": "long", "WAVE": "1", "IMAGE": image}
+    return subprocess.Popen(
+        ["bash", "-e", "-c", step["run"]],
+        cwd=lab.root,
+        env={**lab.environment, **variables, "RUNNER_TEMP": str(lab.folder), "DOCKER_CONFIG": str(lab.folder)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 def test_a_job_that_is_cancelled_ends_its_container_and_hands_on_its_checkpoint(lab: Lab, image: str) -> None:
     lab.experiment("long", "params:\n  train: {epochs: 500}\n")
     lab.commit()
-    out = lab.folder / "out"
-    command = ["force", "ci", "experiment", "long", "--name", "long", "--image", image, "--out", str(out)]
-    job = subprocess.Popen(command, cwd=lab.root, env=lab.environment, stdout=subprocess.PIPE, text=True)
+    job = start_job(lab, image)
     wait_until(lambda: bool(find_training(lab)), "a checkpoint of the training")
-    job.send_signal(signal.SIGINT)  # as GitHub cancels
+    job.send_signal(signal.SIGINT)
     job.communicate(timeout=60)
     assert job.returncode == 130
     assert list_containers("force-build.experiment=long") == []
-    status = json.loads((out / "result/long/status.json").read_text())
+    status = json.loads((lab.folder / "out/result/long/status.json").read_text())
     assert (status["status"], status["stages"]["long:train"]) == ("interrupted", "interrupted")
-    handed_on = list((out / "artifact/checkpoints/long").glob("*/*epoch-*"))
-    assert handed_on
+    assert list((lab.folder / "out/artifact/checkpoints/long").glob("*/*epoch-*"))
     shutil.rmtree(lab.folder / "checkpoints")  # another machine: it has only what was handed on
-    (out / "artifact").rename(lab.folder / "attempt")
-    command += ["--checkpoints", str(lab.folder / "attempt/checkpoints")]
-    again = subprocess.Popen(command, cwd=lab.root, env=lab.environment, stdout=subprocess.PIPE, text=True)
+    (lab.folder / "out/artifact").rename(lab.folder / "attempt")
+    again = start_job(lab, image)
     log = lab.root / "experiments/long/outputs/train.partial/train.log"
     wait_until(lambda: log.exists() and bool(log.read_text()), "the first line of the log")
     assert log.read_text().startswith("resumed after epoch ")
