@@ -46,7 +46,7 @@ def test_a_job_is_skipped_when_a_job_of_an_earlier_wave_left_nothing(call: Force
 
 
 def test_a_job_of_the_first_wave_waits_for_nobody(call: Force, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     assert call(wave=1).status == 5
     assert read_status(tmp_path)["status"] == "failed"
     assert read_status(tmp_path)["message"].startswith("no Docker engine answers")
@@ -63,7 +63,7 @@ def test_a_job_is_skipped_with_the_reason_when_what_it_needs_failed(
 def test_a_failed_batch_skips_only_those_who_need_what_failed(
     call: Force, checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     stages = {"common:prepare": "done", "common:train": "failed"}
     hand_on(checkout, tmp_path, "batch-1-001", 1, ("common:prepare", "common:train"), stages=stages)
     call()
@@ -73,7 +73,7 @@ def test_a_failed_batch_skips_only_those_who_need_what_failed(
 def test_an_earlier_attempt_is_laid_over_and_not_held_against_the_job(
     call: Force, checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     costs = checkout.write("experiments/x/outputs/costs.json", '{"stages": {}, "version": 1}')
     hand_on(checkout, tmp_path, "x", 1, ("common:prepare", "x"))
     costs.unlink()
@@ -84,7 +84,7 @@ def test_an_earlier_attempt_is_laid_over_and_not_held_against_the_job(
 def test_a_remote_that_goes_with_the_runner_is_warned_of(
     call: Force, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     monkeypatch.setenv("RUNNER_WORKSPACE", str(checkout.root.parent))
     assert "warning: models go with this runner: the DVC remote is '../../force-build-storage'" in call(wave=1).err
     monkeypatch.setenv("RUNNER_WORKSPACE", str(checkout.root / "elsewhere"))
