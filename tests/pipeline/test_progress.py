@@ -69,6 +69,15 @@ def test_table_of_all_stages_stays_when_a_run_on_a_terminal_ends(monkeypatch: py
     assert evaluate.split() == ["x", "evaluate", "waiting"]
 
 
+def test_each_end_is_a_line_when_nobody_sits_at_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = open_terminal(monkeypatch)
+    monkeypatch.setenv("CI", "true")
+    with Progress(STAGES) as progress:
+        progress.start(("x", "train"))
+        progress.end(("x", "evaluate"), "skipped", "needs train of x")
+    assert terminal.getvalue() == "skipped     x: evaluate  needs train of x\n"
+
+
 def test_last_line_of_a_stage_is_shown_when_it_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = open_terminal(monkeypatch)
     with Progress(STAGES) as progress:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.results import Result, Row, compare, read_result
+from pipeline.results import Result, Row, compare, read_history, read_result
 from tests.checkouts import Checkout
 from tests.recorded import make_certificate, stage_of, write_result
 
@@ -109,3 +109,22 @@ def test_nothing_is_compared_when_one_of_them_is_no_present_result(at_fault: str
     _, row = compare(results, {"x": "common"})
     assert (row.deltas, row.better, row.differences) == ({}, {}, {})
     assert (row.fault, row.staleness) == (results[1].fault, results[1].staleness)
+
+
+# Histories
+
+
+def test_history_has_a_row_an_epoch_when_the_experiment_trained(checkout: Checkout) -> None:
+    checkout.write("experiments/x/outputs/train/history.jsonl", '{"epoch": 1}\n{"epoch": 2}\n')
+    checkout.write("common/outputs/train/history.jsonl", '{"epoch": 9}\n')
+    assert read_history(checkout.root, "x") == [{"epoch": 1}, {"epoch": 2}]
+    assert read_history(checkout.root, "common") == [{"epoch": 9}]
+
+
+def test_history_ends_before_half_a_line_when_a_training_was_killed(checkout: Checkout) -> None:
+    checkout.write("experiments/x/outputs/train/history.jsonl", '{"epoch": 1}\n{"epo')
+    assert read_history(checkout.root, "x") == [{"epoch": 1}]
+
+
+def test_history_is_empty_when_the_experiment_owns_no_training(checkout: Checkout) -> None:
+    assert read_history(checkout.root, "x") == []

@@ -6,7 +6,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from pipeline.tables import build_table, print_table
+from pipeline.tables import build_table, is_terminal, print_table
 
 
 class Terminal(io.StringIO):
@@ -46,6 +46,17 @@ def test_states_are_in_colour_when_output_is_a_terminal(monkeypatch: pytest.Monk
     assert "\x1b[31mfailed\x1b[0m" in text
     assert "\x1b[32mdone  \x1b[0m" in text
     assert "[evaluate]" in text
+
+
+def test_states_have_no_colour_when_nobody_sits_at_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert is_terminal()
+    monkeypatch.setenv("CI", "true")
+    assert not is_terminal()
+    print_table(["stage", "state"], [["train", "failed"]])
+    assert terminal.getvalue() == "stage  state\ntrain  failed\n"
 
 
 def test_numbers_are_aligned_to_the_right_when_their_column_says_so() -> None:
