@@ -1,6 +1,7 @@
 """Put together what a job hands on as an artifact, with a manifest of every file's size and sha256."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,10 +13,19 @@ FILE_NAME = "manifest.json"
 VERSION = 1
 
 
-def copy_tree(source: Path, target: Path, leave_out: Iterable[str] = ()) -> None:
-    """Copy the files of a folder, if it is there, links followed, without the entries named in `leave_out`."""
+def copy_tree(source: Path, target: Path, leave_out: Iterable[str] = (), *, follow_links: bool = True) -> None:
+    """Copy the files of a folder, if it is there, without the entries named in `leave_out`.
+
+    DVC links files to its cache. Elsewhere links are not to be followed, but left out: they may lead anywhere.
+    """
+    ignore = shutil.ignore_patterns(*leave_out)
+
+    def find_ignored(folder: str, names: list[str]) -> set[str]:
+        links = () if follow_links else (name for name in names if os.path.islink(os.path.join(folder, name)))
+        return {*ignore(folder, names), *links}
+
     if source.is_dir():
-        shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*leave_out))
+        shutil.copytree(source, target, dirs_exist_ok=True, ignore=find_ignored)
 
 
 def write_manifest(folder: Path) -> dict[str, Any]:

@@ -58,6 +58,16 @@ class Workspace:
             os.replace(self.log_path, self.failed_log_path)
         shutil.rmtree(self.partial, ignore_errors=True)
 
+    def drop_strange(self) -> list[str]:
+        """Delete what a stage left that is neither file nor folder, and return its paths.
+
+        Whoever follows a link reads, or overwrites, what the stage itself could not see.
+        """
+        found = [path for path in self.partial.rglob("*") if path.is_symlink() or not (path.is_file() or path.is_dir())]
+        for path in found:
+            path.unlink()
+        return sorted(path.relative_to(self.partial).as_posix() for path in found)
+
     def set_aside(self) -> None:
         """Keep the current outs while DVC runs the stage: it deletes them before it starts."""
         self.bring_back()

@@ -104,7 +104,7 @@ class Job:
                 dvc.set_local(root, key, value)
         self.project.refresh()
         if checkpoints and checkpoints.is_dir():
-            copy_tree(checkpoints, find_checkpoint_base(root), [FINISHED])
+            copy_tree(checkpoints, find_checkpoint_base(root), [FINISHED], follow_links=False)
         self._check_remote()
         self._check_earlier([status for status, _ in before])
 
@@ -203,7 +203,8 @@ class Job:
                 copy_tree(outputs / stage, folder / experiment / stage, ["data"] if stage == "prepare" else [])
             for checkpoints in (find_checkpoint_base(self.project.root) / experiment).glob("*/"):
                 if checkpoints.stat().st_mtime >= self.started - 1:  # others are of other branches
-                    copy_tree(checkpoints, folder / "checkpoints" / experiment / checkpoints.name, ["*.tmp"])
+                    target = folder / "checkpoints" / experiment / checkpoints.name
+                    copy_tree(checkpoints, target, ["*.tmp"], follow_links=False)
         write_json(folder / "workflow.json", _describe_workflow(status))
         write_manifest(folder)
 

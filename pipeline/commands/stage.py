@@ -168,6 +168,8 @@ class StageRun:
         return container
 
     def _find_failure(self, status: int, sources: dict[str, str | None]) -> Failure | None:
+        if strange := self.workspace.drop_strange():
+            return Failure("BadResult", f"{', '.join(strange)}: a stage leaves files and folders, no links or devices")
         if status == 143:
             return Failure("Interrupted", "the stage was ended from outside")
         if status < 0:
@@ -206,6 +208,7 @@ class StageRun:
     def _leave_failure(self, failure: Failure) -> None:
         status = "interrupted" if failure.type == "Interrupted" else "failed"
         with suppress(OSError):  # the reason is printed all the same
+            self.workspace.drop_strange()
             self.workspace.discard()
             write_json(self.workspace.final / OUTCOME, self._build_outcome(status, failure))
 

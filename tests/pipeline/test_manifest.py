@@ -60,6 +60,18 @@ def test_links_are_followed_when_files_are_in_a_cache(folder: Path, tmp_path: Pa
     assert (tmp_path / "target/linked").read_text() == "from the cache"
 
 
+def test_links_are_left_out_when_they_are_not_to_be_followed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("not for an artifact")
+    (folder / "x/linked").symlink_to(tmp_path / "secret")
+    (folder / "folder").symlink_to(tmp_path)
+    (folder / "dangling").symlink_to(tmp_path / "nowhere")
+    (folder / "a.lock").touch()
+    target = tmp_path / "target"
+    copy_tree(folder, target, ["*.lock"], follow_links=False)
+    copied = sorted(str(path.relative_to(target)) for path in target.rglob("*") if not path.is_dir())
+    assert copied == ["größe 1.txt", "x/train/history.jsonl"]
+
+
 def test_files_that_are_there_stay_when_more_are_copied(folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()

@@ -1,5 +1,6 @@
 """Where a stage's files stand: results appear whole, and nothing that was there is lost on the way."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,23 @@ def test_nothing_is_left_when_a_run_failed_before_it_wrote(tmp_path: Path) -> No
     workspace.discard()
     assert list_files(tmp_path) == {}
     assert workspace.final.is_dir()
+
+
+def test_what_is_neither_file_nor_folder_is_dropped_unread(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.start()
+    (tmp_path / "elsewhere").mkdir()
+    secret = tmp_path / "elsewhere" / "secret"
+    secret.write_text("not the stage's")
+    (workspace.partial / "model").mkdir()
+    (workspace.partial / "model" / "weights").write_text("new")
+    (workspace.partial / "model" / "linked").symlink_to(secret)
+    (workspace.partial / "folder").symlink_to(secret.parent)
+    (workspace.partial / "dangling").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(workspace.partial / "pipe")
+    assert workspace.drop_strange() == ["dangling", "folder", "model/linked", "pipe"]
+    assert list_files(workspace.partial) == {"model/weights": "new"}
+    assert secret.read_text() == "not the stage's"
+    assert workspace.drop_strange() == []
 
 
 def test_result_comes_back_when_a_run_failed(workspace: Workspace) -> None:

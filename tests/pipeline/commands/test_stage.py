@@ -1,0 +1,265 @@
+"""`force stage` around a process that stands in for the stage's own; real ones are in tests/flows."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from pipeline.checkpoints import hold_checkpoints
+from tests.checkouts import Checkout, Ended
+from tests.recorded import METRICS, make_certificate, record
+
+# What the stage's process is told and what it leaves; a test's lines follow.
+PROCESS = """\
+import json, os, shutil, signal, sys
+from pathlib import Path
+assert sys.argv[1:3] == ["-m", "pipeline.stages"]
+folder = Path(sys.argv[3])
+task = json.loads((folder / "task.json").read_text())
+shutil.copy(folder / "task.json", {told!r})
+facts = {{
+    "figures": {{"num_samples": 3}}, "peak_memory_mib": 1.5, "versions": {{"python": "3.11"}}, "modules": [],
+    "hardware": {{"machine": "x86_64", "num_cpus": 2, "gpus": []}},
+}}
+print("the stage runs")
+(folder / "facts.json").write_text(json.dumps(facts))
+"""
+METRIC_FILES = f"""
+(folder / "metrics.json").write_text({json.dumps(METRICS)!r})
+(folder / "certificate.json").write_text({json.dumps(make_certificate())!r})
+"""
+
+
+class Stages:
+    """A checkout where everything is recorded but what `x` trains, and a process in the place of the stages'."""
+
+    def __init__(self, checkout: Checkout, call: Callable[..., Ended], python: Path) -> None:
+        self.checkout = checkout
+        self._call = call
+        self._python = python
+        self._told = python.with_name("told.json")
+        checkout.experiment("x", "params: {train: {epochs: 5}, container: {memory_gib: 4}}\n")
+        record(checkout)
+
+    def run(self, stage: str, lines: str = "", at: str = "experiments/x") -> Ended:
+        """Run a stage whose process does this."""
+        text = f"#!{sys.base_prefix}/bin/python3\n{PROCESS.format(told=str(self._told))}{dedent(lines)}"
+        self._python.write_text(text)
+        self._python.chmod(0o755)
+        return self._call("stage", stage, at=at)
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """What the process was told."""
+        task: dict[str, Any] = json.loads(self._told.read_text())
+        return task
+
+    def read(self, path: str) -> Any:
+        """Read a JSON file of `x`."""
+        return json.loads((self.checkout.root / "experiments/x/outputs" / path).read_text())
+
+
+@pytest.fixture
+def stages(
+    checkout: Checkout, force: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stages]:
+    """Stages, run in this process, whose handler of SIGTERM does not outlast the test."""
+    before = signal.getsignal(signal.SIGTERM)
+    (tmp_path / "bin").mkdir()
+    stages = Stages(checkout, force, tmp_path / "bin" / "python")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    yield stages
+    signal.signal(signal.SIGTERM, before)
+
+
+# What it is told
+
+
+def test_process_is_told_its_params_but_nothing_of_containers(stages: Stages) -> None:
+    assert stages.run("train").status == 0
+    params = stages.task["params"]
+    assert params["train"]["epochs"] == 5
+    assert set(params) == {"data", "loader", "model", "train", "evaluate", "runtime"}
+
+
+def test_training_keeps_its_state_in_a_folder_for_its_inputs(stages: Stages) -> None:
+    base = stages.checkout.root / ".force/checkpoints/x"
+    folders = []
+    for epochs in (5, 7, 5):
+        stages.checkout.experiment(
+            "x", f"params: {{train: {{epochs: {epochs}}}, container: {{memory_gib: {epochs}}}}}\n"
+        )
+        stages._call("sync")
+        assert stages.run("train").status == 0
+        folders.append(Path(stages.task["checkpoint_dir"]))
+    assert folders[0] == folders[2] != folders[1]
+    assert {folder.parent for folder in folders} == {base}
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_training_keeps_its_state_elsewhere_when_its_data_are_others(stages: Stages) -> None:
+    stages.run("train")
+    before = stages.task["checkpoint_dir"]
+    product = stages.checkout.root / "common/outputs/prepare/data/metadata.json"
+    product.write_text("other data\n")
+    (stages.checkout.root / "dvc.lock").unlink()
+    assert stages.run("train").status == 0
+    assert stages.task["checkpoint_dir"] != before
+
+
+def test_training_keeps_no_state_when_another_run_of_the_same_one_does(stages: Stages) -> None:
+    stages.run("train")
+    with hold_checkpoints(Path(stages.task["checkpoint_dir"])):
+        ended = stages.run("train")
+    assert ended.status == 0
+    assert stages.task["checkpoint_dir"] == ""
+
+
+@pytest.mark.parametrize("stage", ["prepare", "evaluate"])
+def test_other_stages_keep_no_state(stages: Stages, stage: str) -> None:
+    at = "common" if stage == "prepare" else "experiments/x"
+    assert stages.run(stage, METRIC_FILES, at=at).status == 0
+    assert stages.task["checkpoint_dir"] == ""
+
+
+# What it leaves
+
+
+def test_results_and_costs_are_there_when_the_process_is_done(stages: Stages) -> None:
+    assert stages.run("evaluate", METRIC_FILES) == Ended(0, "the stage runs\n", "")
+    assert stages.read("evaluate/outcome.json")["status"] == "ok"
+    run = stages.read("evaluate/run.json")
+    assert (run["experiment"], run["stage"], run["image"], run["peak_memory_mib"]) == ("x", "evaluate", None, 1.5)
+    costs = stages.read("costs.json")["stages"]["evaluate"]
+    assert costs == {"wall_time_s": round(run["wall_time_s"], 1), "peak_memory_mib": 2, "gpus": [], "num_cpus": 2}
+    left = {path.name for path in (stages.checkout.root / "experiments/x/outputs/evaluate").iterdir()}
+    assert not {"facts.json", "task.json"} & left
+    assert {"metrics.json", "certificate.json", "evaluate.log"} <= left
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ("sys.exit(3)", "Crashed: the process ended with status 3"),
+        ("(folder / 'facts.json').unlink()", "Crashed: the process ended without a result"),
+        (
+            '(folder / \'failure.json\').write_text(\'{"type": "ValueError", "message": "no"}\'); sys.exit(1)',
+            "ValueError: no",
+        ),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            "Killed: the stage's process was killed by SIGKILL, as the system does when memory runs out",
+        ),
+        ("sys.exit(143)", "Interrupted: the stage was ended from outside"),
+        (
+            "Path(task['root'], 'common/trainer.py').write_text('# edited')",
+            "SourceChanged: common/trainer.py changed while the stage ran; run it again",
+        ),
+        (
+            "(folder / 'facts.json').write_text(json.dumps({**facts, 'modules': ['common/evaluator.py']}))",
+            "HiddenImport: common/evaluator.py was imported in a way that no import statement shows",
+        ),
+    ],
+)
+def test_stage_fails_with_the_reason_when_its_process_does(stages: Stages, lines: str, reason: str) -> None:
+    ended = stages.run("train", lines)
+    assert ended.status == 6
+    assert ended.err == (
+        f"error: train of x failed: {reason}\nhint: the log is experiments/x/outputs/train/failed.log\n"
+    )
+    outcome = stages.read("train/outcome.json")
+    assert outcome["status"] == ("interrupted" if reason.startswith("Interrupted") else "failed")
+    assert (stages.checkout.root / "experiments/x/outputs/train/failed.log").read_text() == "the stage runs\n"
+    assert not (stages.checkout.root / "experiments/x/outputs/train.partial").exists()
+    assert not (stages.checkout.root / "experiments/x/outputs/costs.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "path"),
+    [
+        ("(folder / 'model').mkdir(); (folder / 'model/weights').symlink_to(secret)", "model/weights"),
+        ("(folder / 'model').symlink_to(secret.parent)", "model"),
+        ("(folder / 'train.log').unlink(); (folder / 'train.log').symlink_to(secret)", "train.log"),
+        ("(folder / 'run.json.partial').symlink_to(secret)", "run.json.partial"),
+        ("(folder / 'failure.json').symlink_to(secret); status = 1", "failure.json"),
+        ("os.mkfifo(folder / 'failure.json'); status = 1", "failure.json"),
+    ],
+)
+def test_nothing_outside_is_read_or_written_when_a_stage_leaves_links(
+    stages: Stages, tmp_path: Path, lines: str, path: str
+) -> None:
+    secret = tmp_path / "secrets" / "token"
+    secret.parent.mkdir()
+    secret.write_text('{"type": "t0k3n", "message": "t0k3n"}')
+    ended = stages.run("train", f"status = 0; secret = Path({str(secret)!r}); {lines}; sys.exit(status)")
+    assert ended.status == 6
+    reason = f"BadResult: {path}: a stage leaves files and folders, no links or devices"
+    assert ended.err.startswith(f"error: train of x failed: {reason}\n")
+    assert secret.read_text() == '{"type": "t0k3n", "message": "t0k3n"}'
+    outputs = stages.checkout.root / "experiments/x/outputs"
+    assert stages.read("train/outcome.json")["reason"]["type"] == "BadResult"
+    assert not (outputs / "train.partial").exists()
+    assert not [path for path in outputs.rglob("*") if path.is_symlink() or path.is_fifo()]
+    assert not [path for path in outputs.rglob("*") if path.is_file() and "t0k3n" in path.read_text()]
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ("(folder / 'metrics.json').write_text('{\"accuracy\": \"high\"}')", "metrics.json is not as its schema says"),
+        ("(folder / 'metrics.json').write_text('{')", "metrics.json is not as its schema says"),
+    ],
+)
+def test_stage_fails_when_what_it_left_is_not_as_its_schema_says(stages: Stages, lines: str, fault: str) -> None:
+    ended = stages.run("evaluate", METRIC_FILES + lines)
+    assert ended.status == 6
+    assert f"error: evaluate of x failed: BadResult: {fault}" in ended.err
+
+
+# Where it does not start
+
+
+@pytest.mark.parametrize(
+    ("stage", "at", "status", "message"),
+    [
+        ("trian", "experiments/x", 2, "no stage 'trian'; did you mean 'train'?"),
+        ("train", "experiments", 2, "experiments' is not the folder of an experiment"),
+        ("prepare", "experiments/x", 4, "x inherits prepare from common"),
+    ],
+)
+def test_stage_is_refused_when_it_is_none_of_the_folder(
+    stages: Stages, stage: str, at: str, status: int, message: str
+) -> None:
+    ended = stages.run(stage, at=at)
+    assert ended.status == status
+    assert message in ended.err
+
+
+def test_stage_is_refused_when_dvc_yaml_is_out_of_date(stages: Stages) -> None:
+    stages.checkout.experiment("x", "params: {model: {channels: 40}}\n")
+    assert stages.run("train") == Ended(4, "", "error: experiments/x/dvc.yaml is out of date\nhint: force sync\n")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ("", "is missing: prepare of common has not run here"),
+        ("edited", "is not what prepare of common wrote: damaged or edited"),
+    ],
+)
+def test_stage_is_refused_when_what_it_reads_is_not_there(stages: Stages, edit: str, message: str) -> None:
+    folder = stages.checkout.root / "common/outputs/prepare/data"
+    if edit:
+        (folder / "metadata.json").write_text(edit)
+    else:
+        folder.rename(folder.with_name("moved"))
+    ended = stages.run("train")
+    assert (ended.status, ended.err) == (
+        5,
+        f"error: common/outputs/prepare/data {message}\nhint: force run common\n",
+    )
