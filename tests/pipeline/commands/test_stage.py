@@ -208,6 +208,21 @@ def test_nothing_outside_is_read_or_written_when_a_stage_leaves_links(
     assert not [path for path in outputs.rglob("*") if path.is_file() and "t0k3n" in path.read_text()]
 
 
+def test_links_are_dropped_too_when_a_stage_is_interrupted(stages: Stages, tmp_path: Path) -> None:
+    lines = f"""
+        (folder / "model").symlink_to({str(tmp_path)!r})
+        (folder / "train.log").unlink()
+        (folder / "train.log").symlink_to("/etc/hostname")
+        os.kill(os.getppid(), signal.SIGINT)
+        sys.stdin.read()
+        """
+    assert stages.run("train", lines).status == 130
+    assert stages.read("train/outcome.json")["status"] == "interrupted"
+    outputs = stages.checkout.root / "experiments/x/outputs"
+    assert not (outputs / "train.partial").exists()
+    assert not [path for path in outputs.rglob("*") if path.is_symlink()]
+
+
 @pytest.mark.parametrize(
     ("lines", "fault"),
     [
