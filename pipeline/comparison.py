@@ -11,7 +11,7 @@ from rich.text import Text
 from pipeline.experiments import Experiment
 from pipeline.ownership import Ownership
 from pipeline.planning import Planner
-from pipeline.results import Row, compare, read_result
+from pipeline.results import Row, compare, list_notes, read_result
 from pipeline.tables import make_console
 
 
@@ -60,14 +60,8 @@ def print_comparison(rows: Sequence[Row]) -> None:
     for row in rows:
         table.add_row(row.experiment, row.baseline, *(_format(row, metric) for metric in metrics))
     make_console().print(table)
-    for row in rows:
-        if row.fault:
-            click.echo(f"{row.experiment}: {row.fault}")
-        elif row.staleness:
-            click.echo(f"{row.experiment} is out of date: {row.staleness}")
-        reasons = dict.fromkeys(reason for found in row.differences.values() for reason in found)
-        if reasons:
-            click.echo(f"{row.experiment} does not compare with {row.baseline}: {'; '.join(reasons)}")
+    for note in list_notes(rows):
+        click.echo(note)
 
 
 def _format(row: Row, metric: str) -> Text:

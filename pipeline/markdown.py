@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from pipeline.comments import escape_cell, escape_text
-from pipeline.results import Row
+from pipeline.results import Row, list_notes
 from pipeline.statuses import Status
 
 _MAX_POINTS = 60  # of a curve: Mermaid draws no more legibly
@@ -41,16 +41,7 @@ def render_metrics(rows: Sequence[Row], before: Mapping[str, Row], base: str) ->
 
 def render_notes(rows: Sequence[Row]) -> str:
     """Return why rows have no result, or none that compares; empty where all do."""
-    notes = []
-    for row in rows:
-        if row.fault:
-            notes.append(f"{row.experiment}: {row.fault}")
-        elif row.staleness:
-            notes.append(f"{row.experiment} is out of date: {row.staleness}")
-        reasons = dict.fromkeys(reason for found in row.differences.values() for reason in found)
-        if reasons:
-            notes.append(f"{row.experiment} does not compare with {row.baseline}: {'; '.join(reasons)}")
-    return "\n".join(f"- {escape_cell(note, 300)}" for note in dict.fromkeys(notes))
+    return "\n".join(f"- {escape_cell(note, 300)}" for note in dict.fromkeys(list_notes(rows)))
 
 
 def render_curve(history: Sequence[Mapping[str, Any]], title: str) -> str:

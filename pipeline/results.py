@@ -70,6 +70,20 @@ def compare(results: Iterable[Result], baselines: Mapping[str, str]) -> list[Row
     return [_compare(result, by_name.get(baselines.get(name, ""))) for name, result in by_name.items()]
 
 
+def list_notes(rows: Iterable[Row]) -> list[str]:
+    """Return, a line each, why rows have no result, or one that does not compare."""
+    notes = []
+    for row in rows:
+        if row.fault:
+            notes.append(f"{row.experiment}: {row.fault}")
+        elif row.staleness:
+            notes.append(f"{row.experiment} is out of date: {row.staleness}")
+        reasons = dict.fromkeys(reason for found in row.differences.values() for reason in found)
+        if reasons:
+            notes.append(f"{row.experiment} does not compare with {row.baseline}: {'; '.join(reasons)}")
+    return notes
+
+
 def _compare(result: Result, baseline: Result | None) -> Row:
     if baseline is None or baseline is result:
         return Row(result.experiment, "", result.metrics, {}, {}, {}, result.fault, result.staleness)
