@@ -41,9 +41,9 @@ def test_plans_are_the_same_everywhere(lab: Lab, image: str, tmp_path: Path) -> 
         timeout=TIMEOUT_S,
     )
     assert seen.read_text() == here
-    command = ["docker", "run", "--rm", "--network", "none", "--user", "0", "--volume", f"{lab.root}:/work"]
+    command = ["docker", "run", "--rm", "--network", "none", "--user", "0", "--volume", f"{lab.root}:/lab"]
     inside = subprocess.run(
-        [*command, "--workdir", "/work/experiments/wide", image, "force", "plan", "--json"],
+        [*command, "--workdir", "/lab/experiments/wide", image, "force", "plan", "--json"],
         capture_output=True,
         text=True,
         check=False,
