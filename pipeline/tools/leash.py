@@ -37,7 +37,10 @@ def clear(mark: str) -> None:
     """End all processes with this mark but our own: ask them, and kill what is still there after a while."""
     deadline = time.monotonic() + _CLEARING_S
     asked: set[int] = set()
-    while found := list_marked(mark):
+    num_empty = 0  # looks in a row: a process that is just starting a program shows no mark for a moment
+    while num_empty < 2:
+        found = list_marked(mark)
+        num_empty = 0 if found else num_empty + 1
         is_late = time.monotonic() > deadline
         for process in found if is_late else found - asked:
             with suppress(ProcessLookupError):
