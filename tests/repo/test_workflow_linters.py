@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -111,8 +110,7 @@ def test_published_schema_is_broken_by_a_fault_that_is_planted(tmp_path: Path) -
 def language_service() -> Path:
     """The folder that GitHub's language service is installed in, once for each lock file."""
     if shutil.which("npm") is None:
-        assert "CI" not in os.environ, "npm is not on PATH"
-        pytest.skip("npm is not on PATH")
+        pytest.fail("npm is not on PATH: install Node.js 20 or newer")
     digest = hashlib.sha256()
     for path in sorted(LANGUAGE_SERVICE.iterdir()):
         digest.update(path.read_bytes())
