@@ -20,6 +20,7 @@ STAND_INS = ".github/act"
 REPOSITORY = "owner/repo"
 ARTIFACT_DIR = ".force/act/artifacts"
 RESULTS_VARIABLE = "FORCE_RESULTS"
+SETTLE_SCRIPT = f"{STAND_INS}/settle.sh"  # read by the bash of each step
 
 _PATTERNS = (".github/workflows/*.yml", ".github/workflows/*.yaml", ".github/actions/*/action.y*ml")
 _LABELS = ("ubuntu-latest", "self-hosted", "gpu")
@@ -71,6 +72,7 @@ def render_lines(labels: Iterable[str], actions: Iterable[Action]) -> str:
         f"--artifact-server-path {ARTIFACT_DIR}",
         *(f"--local-repository {action.repository}@{action.ref}={action.stand_in}" for action in actions),
         f"--env GITHUB_REPOSITORY={REPOSITORY}",
+        f"--env BASH_ENV={SETTLE_SCRIPT}",
         f"--var {RESULTS_VARIABLE}=none",
         "--pull=false",
         "--rm",

@@ -102,6 +102,7 @@ jobs:
   bad:
     runs-on: ubuntu-24.04
     steps:
+      - uses: actions/checkout@v7
       - name: count
         run: |
           for number in $(seq 40); do echo "line $number"; done
@@ -189,10 +190,11 @@ def test_output_of_a_failed_step_is_shown(root: Path) -> None:
     assert done.returncode == 6
     assert done.stderr == f"error: 1 of 1 jobs failed: failing/bad\nhint: the log is {log}\n"
     lines = done.stdout.splitlines()
-    assert lines[0] == "error       failing/bad: count  a.py:3: it went wrong"
-    assert lines[1].startswith("failed      failing/bad: count  ")
-    assert lines[1].endswith(" s  exit status 3")
-    assert lines[2:32] == [f"  | line {number}" for number in range(11, 41)]
+    assert lines[0].startswith("done        failing/bad: actions/checkout@v7  ")
+    assert lines[1] == "error       failing/bad: count  a.py:3: it went wrong"
+    assert lines[2].startswith("failed      failing/bad: count  ")
+    assert lines[2].endswith(" s  exit status 3")
+    assert lines[3:33] == [f"  | line {number}" for number in range(11, 41)]
     assert not any("not shown" in line for line in lines if line.startswith("  |"))
 
 
