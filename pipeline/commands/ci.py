@@ -14,6 +14,7 @@ COMMANDS = {
     "results": "Commit the results of all experiments of a push to its branch.",
     "report": "Comment the metrics on the pull requests of a branch.",
     "gate": "Fail when an experiment did.",
+    "verdict": "Say on GitHub how a push ended, on its commit and on its results.",
     "reap": "End the containers that this job left running.",
     "act-setup": "Write .actrc: run the workflows on this machine, without GitHub.",
 }

@@ -18,21 +18,29 @@ _ALSO_FINE = {"report": "cancelled"}
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--entries", default="", help="The names of all jobs that were planned, separated by spaces.")
+@click.option("--faults", default=0, help="How many faults the plan found in what was changed.")
 @click.option("--needs", default="{}", help="The `needs` of GitHub Actions, as JSON: how the jobs around them ended.")
-def command(folder: Path, entries: str, needs: str) -> None:
-    """Read what the jobs left in FOLDER; exit with 7 where one failed, or left nothing."""
+def command(folder: Path, entries: str, faults: int, needs: str) -> None:
+    """Read what the jobs left in FOLDER; exit with 7 where one failed, or left nothing, or was not planned.
+
+    Writes the output `verdict`, a line.
+    """
     statuses = {status.entry: status for status, _ in read_statuses(folder)} if folder.is_dir() else {}
-    faults = {name: s.message or s.status for name, s in statuses.items() if not s.is_ok}
-    faults |= {name: "left no result; its job has the reason" for name in entries.split() if name not in statuses}
+    failed = {name: s.message or s.status for name, s in statuses.items() if not s.is_ok}
+    failed |= {name: "left no result; its job has the reason" for name in entries.split() if name not in statuses}
     others = {name: need["result"] for name, need in json.loads(needs).items()}
-    faults |= {
+    failed |= {
         name: f"the job ended as {result}"
         for name, result in others.items()
         if result not in _FINE and result != _ALSO_FINE.get(name)
     }
-    for name, reason in faults.items():
-        actions.annotate("error", f"{name}: {reason}")
     if faults:
-        lines = [f"{len(faults)} of {len({*statuses, *entries.split(), *others})} jobs failed"]
-        raise GateError("\n".join([*lines, *(f"  {name}: {reason}" for name, reason in faults.items())]))
-    click.echo(f"all {len(statuses)} jobs are fine")
+        failed["plan"] = f"left out what has faults ({faults}); its job names them"
+    for name, reason in failed.items():
+        actions.annotate("error", f"{name}: {reason}")
+    jobs = {*statuses, *entries.split(), *others, *failed}
+    verdict = f"{len(failed)} of {len(jobs)} jobs failed" if failed else f"all {len(statuses)} jobs are fine"
+    actions.write_output("verdict", verdict)
+    if failed:
+        raise GateError("\n".join([verdict, *(f"  {name}: {reason}" for name, reason in failed.items())]))
+    click.echo(verdict)

@@ -20,7 +20,8 @@ _NUM_TRIES = 10
 _MAX_PAUSE_S = 20.0
 # No `[skip ci]`: it would keep a pull request that is opened later from being reported on. What a workflow's own token
 # pushes starts nothing, and what another pushes has nothing left to run.
-_MESSAGE = "results: {names}\n\nOf the files at {commit}.\n"
+_SUBJECT = "results: "
+_MESSAGE = _SUBJECT + "{names}\n\nOf the files at {commit}.\n"
 
 
 @click.command()
@@ -89,6 +90,11 @@ class Publisher:
             lay_over(tree, taken)
             message = _MESSAGE.format(names=", ".join(names), commit=self.base[:10])
             return git.commit_files(tree, sorted(taken), message), dropped
+
+
+def is_results(email: str, message: str) -> bool:
+    """Say whether a commit with this author's address and message is one of ours."""
+    return email == git.BOT_EMAIL and message.startswith(_SUBJECT)
 
 
 def select_results(

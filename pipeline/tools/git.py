@@ -10,11 +10,12 @@ from pipeline.errors import UsageError
 from pipeline.tools.process import last_line, read_output, run
 
 # GitHub shows commits of this address as those of its own bot.
+BOT_EMAIL = "41898282+github-actions[bot]@users.noreply.github.com"
 _BOT = (
     "-c",
     "user.name=github-actions[bot]",
     "-c",
-    "user.email=41898282+github-actions[bot]@users.noreply.github.com",
+    f"user.email={BOT_EMAIL}",
     "-c",
     "commit.gpgsign=false",
 )

@@ -1,4 +1,4 @@
-"""What we ask of GitHub's REST API: which pull requests a branch has, and the one comment that each of them keeps.
+"""What we ask of GitHub's REST API: which pull requests a branch has, the one comment of each, what is said of commits.
 
 Whatever keeps an answer away is a PublishError that says what was asked and what GitHub said, never the token.
 """
@@ -14,6 +14,7 @@ from typing import Any, Literal, Self, TypeVar
 
 import requests
 from github import Auth, Github, GithubException, IncompletableObject
+from github.Commit import Commit
 from github.IssueComment import IssueComment
 from github.PullRequest import PullRequest
 from github.Requester import Requester
@@ -30,15 +31,34 @@ MAX_PAUSE_S = 120.0  # a job that waits longer costs more than one that is run a
 RATE_LIMIT_PAUSE_S = 60.0  # what GitHub asks for where it names no time
 WRITES_PAUSE_S = 1.0  # what GitHub asks for between two changes
 MAX_REASON_CHARS = 300
+MAX_DESCRIPTION_CHARS = 140  # of a status; GitHub takes no more
 
 UNREACHABLE = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 HINTS = {
     401: "GITHUB_TOKEN is wrong or no longer valid",
-    403: "give the job `permissions: pull-requests: write`; the token of a fork's pull request may only read",
-    404: "it is not there, or the token may not see it: the job needs `permissions: pull-requests: write`",
+    403: "give the job `permissions: {scope}: write`; the token of a fork's pull request may only read",
+    404: "it is not there, or the token may not see it: the job needs `permissions: {scope}: write`",
     422: "GitHub does not take what was sent; the summary of the job has the report",
 }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a commit's check of our name says: error, failure, pending or success."""
+
+    state: str
+    description: str
+    url: str  # where more is said
+
+
+@dataclass(frozen=True)
+class CommitInfo:
+    """A commit, who wrote it and what it says."""
+
+    sha: str
+    email: str
+    message: str
 
 
 class GitHub:
@@ -87,6 +107,46 @@ class GitHub:
         if not is_ours(body):
             raise ValueError("a comment without its marker would never be found again")
         return self._persist(lambda: self._publish(number, body))
+
+    def list_commits(self, branch: str) -> list[CommitInfo]:
+        """Return the newest hundred commits of a branch, the newest first; none where the branch is gone."""
+        return self._persist(lambda: self._list_commits(branch))
+
+    def set_status(self, sha: str, context: str, verdict: Verdict) -> None:
+        """Let a commit have a status of the name `context`, which branch rules can require."""
+        commit = self._refer_to(sha)
+        self._persist(
+            lambda: self._ask(
+                f"set the status of {sha[:10]} in {self._repository_name}",
+                lambda: commit.create_status(
+                    verdict.state, verdict.url, verdict.description[:MAX_DESCRIPTION_CHARS], context
+                ),
+                "statuses",
+            )
+        )
+
+    def find_status(self, sha: str, context: str) -> Verdict | None:
+        """Return the newest status of the name `context` that a commit has."""
+        commit = self._refer_to(sha)
+        what = f"read the status of {sha[:10]} in {self._repository_name}"
+        combined = self._persist(lambda: self._ask(what, commit.get_combined_status, "statuses"))
+        found = [status for status in combined.statuses if status.context == context]
+        return Verdict(found[0].state, found[0].description or "", found[0].target_url or "") if found else None
+
+    def _list_commits(self, branch: str) -> list[CommitInfo]:
+        what = f"read the commits of branch '{branch}' in {self._repository_name}"
+        try:
+            commits = self._ask(what, lambda: self._repository.get_commits(sha=branch).get_page(0), "contents")
+        except _RefusedError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return []
+        return [CommitInfo(c.sha, c.commit.author.email or "", c.commit.message) for c in commits]
+
+    def _refer_to(self, sha: str) -> Commit:
+        """Return a commit without asking for it."""
+        known = {"sha": sha, "url": f"{self._repository.url}/commits/{sha}"}
+        return self._client.create_from_raw_data(Commit, known)
 
     def _find_pull_requests(self, branch: str) -> list[int]:
         head = f"{self._repository_name.partition('/')[0]}:{branch}"
@@ -174,16 +234,16 @@ class GitHub:
                 self._sleep(pause_s)
         return action()
 
-    def _ask(self, what: str, request: Callable[[], T]) -> T:
-        """Make a request through PyGithub, and translate all that it raises."""
+    def _ask(self, what: str, request: Callable[[], T], scope: str = "pull-requests") -> T:
+        """Make a request through PyGithub, which needs `scope`: write, and translate all that it raises."""
         try:
             return request()
         except Exception as error:  # PyGithub checks with `assert`, and reads answers without checking
-            raise self._translate(f"could not {what}", error) from None
+            raise self._translate(f"could not {what}", error, scope) from None
 
-    def _translate(self, failed: str, error: Exception) -> PublishError:
+    def _translate(self, failed: str, error: Exception, scope: str) -> PublishError:
         if isinstance(error, GithubException) and not isinstance(error, IncompletableObject):
-            return self._translate_answer(failed, error)
+            return self._translate_answer(failed, error, scope)
         if isinstance(error, UNREACHABLE):
             hint = "look at GITHUB_API_URL, and whether this machine may reach it"
             return _PassingError(self._hide(f"{failed}: {self._api_url}: {_find_reason(error)}"), hint)
@@ -191,14 +251,14 @@ class GitHub:
         reason = f"no answer of GitHub's ({repr(error)[:MAX_REASON_CHARS]})"
         return PublishError(self._hide(f"{failed}: {reason}"), hint)
 
-    def _translate_answer(self, failed: str, error: GithubException) -> PublishError:
+    def _translate_answer(self, failed: str, error: GithubException, scope: str) -> PublishError:
         message = self._hide(f"{failed}: GitHub answered {error.status}: {_read_reason(error)}")
         pause_s = _read_pause(error)
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return _PassingError(message, "GitHub has trouble; run the job again later", pause_s)
         if pause_s:
             return _PassingError(message, f"GitHub limits how often it is asked; wait {pause_s:.0f} s", pause_s)
-        hint = "unlock the conversation" if "locked" in message else HINTS.get(error.status, "")
+        hint = "unlock the conversation" if "locked" in message else HINTS.get(error.status, "").format(scope=scope)
         return _RefusedError(message, hint, error.status)
 
     def _hide(self, text: str) -> str:

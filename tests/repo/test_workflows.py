@@ -79,7 +79,7 @@ jobs:
           RESULTS: ${{{{ runner.temp }}}}/results
           BRANCH: ${{{{ github.ref_name }}}}
           GITHUB_TOKEN: ${{{{ github.token }}}}
-      - run: force ci experiment x && force ci report; force ci gate x | force ci reap
+      - run: force ci experiment x && force ci report; force ci gate x | force ci verdict x | force ci reap
 """,
     CALLED: f"""\
 name: image
@@ -303,7 +303,7 @@ def test_files_are_read_when_they_are_below_the_root(tmp_path: Path) -> None:
 
 def test_the_gate_waits_for_every_job_and_hears_how_it_ended(files: list[File]) -> None:
     (jobs,) = [file.jobs for file in files if file.name == "experiments.yml"]
-    assert set(jobs["gate"]["needs"]) == set(jobs) - {"gate"}
+    assert set(jobs["gate"]["needs"]) == set(jobs) - {"gate", "verdict"}
     needs = jobs["gate"]["steps"][-1]["env"]["NEEDS"]
     heard = json.loads(re.sub(r"\$\{\{ needs\.([\w-]+)\.result \}\}", r"how \1 ended", needs))
     assert heard == {name: {"result": f"how {name} ended"} for name in jobs["gate"]["needs"]}

@@ -14,6 +14,7 @@ WRITES = {
     ("experiments.yml", "results"): "contents",
     ("experiments.yml", "report"): "pull-requests",
     ("report.yml", "comment"): "pull-requests",
+    ("experiments.yml", "verdict"): "statuses",
 }
 HOSTED = re.compile(r"ubuntu-(latest|\d\d\.\d\d)")
 # False where a fork asks for a pull; whatever it brings, jobs with one of these never see it.

@@ -33,6 +33,26 @@ class Comment:
 
 
 @dataclass
+class Status:
+    """What somebody says of a commit, under a name."""
+
+    sha: str
+    context: str
+    state: str
+    description: str | None
+    target_url: str | None
+
+
+@dataclass
+class Commit:
+    """A commit, as git has it."""
+
+    sha: str
+    email: str  # of its author
+    message: str
+
+
+@dataclass
 class Fault:
     """An answer instead of the one that a request should get.
 
@@ -71,6 +91,36 @@ def show_comment(contract: Contract, place: str, comment: Comment) -> dict[str, 
         shown["user"] |= {"login": comment.login, "type": "Bot" if is_bot(comment.login) else "User"}
     urls = {"url": f"{place}/issues/comments/{comment.id}", "issue_url": f"{place}/issues/{comment.number}"}
     return shown | urls | {"id": comment.id, "body": comment.body}
+
+
+def show_status(contract: Contract, place: str, status: Status) -> dict[str, Any]:
+    """Return a status that was just made, in the repository that is found at the address `place`."""
+    shown: dict[str, Any] = contract.example("status")
+    said = {"context": status.context, "state": status.state}
+    said |= {"description": status.description, "target_url": status.target_url}
+    return shown | said | {"url": f"{place}/statuses/{status.sha}"}
+
+
+def show_combined(contract: Contract, place: str, sha: str, statuses: list[Status]) -> dict[str, Any]:
+    """Return what the newest statuses of a commit, one a name, say together."""
+    shown: dict[str, Any] = contract.example("combined-commit-status")
+    (example, *_) = shown["statuses"]
+    latest = {status.context: status for status in statuses if status.sha == sha}
+    states = {status.state for status in latest.values()}
+    together = "failure" if states & {"failure", "error"} else "success" if states == {"success"} else "pending"
+    items = [
+        {key: value for key, value in show_status(contract, place, status).items() if key in example}
+        for status in latest.values()
+    ]
+    return shown | {"sha": sha, "state": together, "statuses": items, "total_count": len(items)}
+
+
+def show_commit(contract: Contract, place: str, commit: Commit) -> dict[str, Any]:
+    """Return a commit as it is listed; whatever address its author gave, the account is the example's."""
+    (shown,) = contract.example("commit-items")
+    shown["commit"]["author"]["email"] = commit.email
+    shown["commit"]["message"] = commit.message
+    return shown | {"sha": commit.sha, "url": f"{place}/commits/{commit.sha}"}
 
 
 def owner_of(repository: str | None) -> str:

@@ -19,6 +19,9 @@ OPERATIONS = {
     "/repos/{owner}/{repo}/pulls": ["get"],
     "/repos/{owner}/{repo}/issues/{issue_number}/comments": ["get", "post"],
     "/repos/{owner}/{repo}/issues/comments/{comment_id}": ["patch", "delete"],
+    "/repos/{owner}/{repo}/commits": ["get"],
+    "/repos/{owner}/{repo}/commits/{ref}/status": ["get"],
+    "/repos/{owner}/{repo}/statuses/{sha}": ["post"],
     "/user": ["get"],
 }
 ALSO = ["#/components/schemas/basic-error"]  # the form of those errors that the operations do not list

@@ -1,4 +1,6 @@
-"""A stand-in for GitHub's REST API: one repository's pull requests and their comments, in memory, on loopback.
+"""A stand-in for GitHub's REST API: one repository's pull requests, comments and statuses, in memory, on loopback.
+
+Its commits are those of a git repository, where it is given one.
 
 Every request and response is held against GitHub's own description (github_openapi.json, made by extract_openapi.py).
 What breaks it is kept in `violations` and answered with status 500. It also behaves as GitHub does where the
@@ -13,6 +15,7 @@ writes its address to F, and ends, writing its state, when its standard input do
 import argparse
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -27,15 +30,20 @@ from werkzeug.wrappers import Request, Response
 
 from tests.standins.answers import (
     Comment,
+    Commit,
     Fault,
     PullRequest,
+    Status,
     answer,
     is_bot,
     owner_of,
     refuse,
     refuse_body,
+    show_combined,
     show_comment,
+    show_commit,
     show_pull_request,
+    show_status,
 )
 from tests.standins.contract import read_contract
 from tests.standins.extract_openapi import DESCRIPTION_NAME
@@ -43,6 +51,7 @@ from tests.standins.extract_openapi import DESCRIPTION_NAME
 DESCRIPTION_PATH = Path(__file__).parent / DESCRIPTION_NAME
 REPOSITORY_ID = 1296269
 BOT = "github-actions[bot]"
+MAX_DESCRIPTION_CHARS = 140
 NOT_ACCESSIBLE = "Resource not accessible by integration"
 
 
@@ -55,6 +64,8 @@ class GitHubStandIn:
         self.login = login  # whose token it is
         self.pull_requests: list[PullRequest] = []
         self.comments: list[Comment] = []
+        self.statuses: list[Status] = []
+        self.git_dir: Path | None = None
         self.requests: list[str] = []
         self.violations: list[str] = []
         self._faults: list[Fault] = []
@@ -69,6 +80,9 @@ class GitHubStandIn:
             "issues/create-comment": self._create_comment,
             "issues/update-comment": self._update_comment,
             "issues/delete-comment": self._delete_comment,
+            "repos/list-commits": self._list_commits,
+            "repos/create-commit-status": self._create_status,
+            "repos/get-combined-status-for-ref": self._get_combined_status,
             "users/get-authenticated": self._get_user,
         }
 
@@ -106,19 +120,25 @@ class GitHubStandIn:
         """Return the texts of a pull request's comments."""
         return [comment.body for comment in self.comments if comment.number == number]
 
+    def said_of(self, sha: str) -> dict[str, str]:
+        """Return name → state of a commit's statuses, the newest of each."""
+        return {status.context: status.state for status in self.statuses if status.sha == sha}
+
     def dump(self) -> dict[str, Any]:
         """Return all that there is and was, as JSON takes it."""
         return {
             "pull_requests": [asdict(pull_request) for pull_request in self.pull_requests],
             "comments": [asdict(comment) for comment in self.comments],
+            "statuses": [asdict(status) for status in self.statuses],
             "requests": self.requests,
             "violations": self.violations,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take over the pull requests and comments of a dump."""
+        """Take over the pull requests, comments and statuses of a dump."""
         self.pull_requests = [PullRequest(**item) for item in state.get("pull_requests", [])]
         self.comments = [Comment(**item) for item in state.get("comments", [])]
+        self.statuses = [Status(**item) for item in state.get("statuses", [])]
         self._next = 1 + max([0, *(p.number for p in self.pull_requests), *(c.id for c in self.comments)])
 
     def _take_number(self) -> int:
@@ -170,7 +190,8 @@ class GitHubStandIn:
         repository = f"{names.pop('owner', '')}/{names.pop('repo', '')}"
         if repository not in ("/", self.repository):
             return refuse(404, "Not Found")
-        return self._operations[operation](request, **{name: int(value) for name, value in names.items()})
+        numbers = {name: int(value) for name, value in names.items() if name.endswith(("_number", "_id"))}
+        return self._operations[operation](request, **(names | numbers))
 
     def _list_pull_requests(self, request: Request) -> Response:
         state, head = request.args.get("state", "open"), request.args.get("head", "")
@@ -218,6 +239,40 @@ class GitHubStandIn:
         self.comments.remove(comment)
         return Response(status=204)
 
+    def _list_commits(self, request: Request) -> Response:
+        found = self._read_commits(request.args.get("sha", "HEAD"))
+        if not found:
+            return refuse(404, "Not Found")
+        return self._answer_page(request, [show_commit(self._contract, self._place, commit) for commit in found])
+
+    def _create_status(self, request: Request, sha: str) -> Response:
+        if not self._read_commits(sha):
+            return refuse(422, f"No commit found for SHA: {sha}")
+        said = json.loads(request.data)
+        status = Status(
+            sha, said.get("context", "default"), said["state"], said.get("description"), said.get("target_url")
+        )
+        if len(status.description or "") > MAX_DESCRIPTION_CHARS:
+            error = {"resource": "Status", "field": "description", "code": "custom"}
+            message = f"description is too long (maximum is {MAX_DESCRIPTION_CHARS} characters)"
+            return refuse(422, "Validation Failed", errors=[{**error, "message": message}])
+        self.statuses.append(status)
+        return answer(201, show_status(self._contract, self._place, status))
+
+    def _get_combined_status(self, request: Request, ref: str) -> Response:
+        found = self._read_commits(ref)
+        if not found:
+            return refuse(404, "Not Found")
+        return answer(200, show_combined(self._contract, self._place, found[0].sha, self.statuses))
+
+    def _read_commits(self, revision: str) -> list[Commit]:
+        """Return a revision and what it comes from, the newest first; nothing where git knows none."""
+        if self.git_dir is None:
+            return []
+        command = ["git", "log", "-z", "--format=%H%n%ae%n%B", "--end-of-options", revision]
+        done = subprocess.run(command, cwd=self.git_dir, capture_output=True, text=True)
+        return [Commit(*text.split("\n", 2)) for text in done.stdout.split("\0") if text]
+
     def _get_user(self, request: Request) -> Response:
         if is_bot(self.login):
             return refuse(403, NOT_ACCESSIBLE)
@@ -225,7 +280,11 @@ class GitHubStandIn:
         return answer(200, {**user, "login": self.login, "user_view_type": "private"})
 
     def _show(self, comment: Comment) -> dict[str, Any]:
-        return show_comment(self._contract, f"{self.url}/repos/{self.repository}", comment)
+        return show_comment(self._contract, self._place, comment)
+
+    @property
+    def _place(self) -> str:
+        return f"{self.url}/repos/{self.repository}"
 
     def _has_pull_request(self, number: int) -> bool:
         return any(pull_request.number == number for pull_request in self.pull_requests)

@@ -21,7 +21,8 @@ def github() -> Iterator[GitHubStandIn]:
 
 
 def act(lab: Lab, github: GitHubStandIn, event: str, payload: Path, *args: str) -> ActRun:
-    """Run an event with GitHub's API at hand."""
+    """Run an event with GitHub's API at hand, which knows the commits of `origin`."""
+    github.git_dir = lab.folder / "origin.git"
     api = ("--env", f"GITHUB_API_URL={github.url}", "--secret", f"GITHUB_TOKEN={TOKEN}")
     return lab.act(event, payload, *api, *args)
 
@@ -54,6 +55,10 @@ def test_the_comment_is_there_when_the_pull_request_is_opened_after_the_push(lab
     pushed = act(lab, github, "push", lab.push(branch), "--var", "FORCE_RESULTS=branch")
     assert pushed.status == 0, pushed.text
     assert github.comments == []
+    results = lab.git("ls-remote", "origin", f"refs/heads/{branch}").partition("\t")[0]
+    assert results != lab.git("rev-parse", "HEAD")
+    for commit in (results, lab.git("rev-parse", "HEAD")):
+        assert github.said_of(commit) == {"force/experiments": "success"}
     lab.git("pull", "--quiet", "--rebase", "origin", branch)
     payload = open_pull_request(lab, github, branch)
     for _ in range(150):

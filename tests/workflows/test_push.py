@@ -125,12 +125,16 @@ def test_nothing_trains_when_only_an_evaluator_changes(lab: Lab) -> None:
 def test_others_results_are_saved_and_the_run_is_red_when_an_experiment_fails(lab: Lab) -> None:
     lab.experiment("broken", "description: does not fit\n", model=BROKEN)
     lab.experiment("fine", "params:\n  evaluate: {calibration_bins: 7}\n")
+    lab.experiment("misspelt", "params:\n  evaluate: {calibration_bin: 7}\n")
     lab.commit()
     run = lab.act("push", lab.push(), "--var", "FORCE_RESULTS=branch")
     assert run.status == 1
     assert {job: result for job, result in run.results.items() if result != "success"} == {
         "experiments/gate": "failure"
     }
+    gate = run.lines["experiments/gate"]
+    assert any("2 of 10 jobs failed" in line for line in gate), gate
+    assert any("plan: left out what has faults (1)" in line for line in gate)
     job = run.find_entry("broken")
     assert run.outputs[job]["status"] == "failed"
     reason = "mat1 and mat2 shapes cannot be multiplied"
@@ -151,7 +155,7 @@ def test_nothing_runs_when_only_docs_change(lab: Lab) -> None:
     lab.commit()
     run = lab.act("push", lab.push(), "--var", "FORCE_RESULTS=branch")
     assert run.status == 0, run.text
-    assert set(run.results) == {"experiments/plan", "experiments/gate"}
+    assert set(run.results) == {"experiments/plan", "experiments/gate", "experiments/verdict"}
     assert "nothing to do" in run.summaries["experiments/plan"]
 
 

@@ -16,15 +16,20 @@ MISSING = "left no result; its job has the reason"
 @pytest.fixture
 def gate(force: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
     """Pass a gate in a job, with what the entries left, each by its status and message."""
-    Step(tmp_path, monkeypatch)
+    step = Step(tmp_path, monkeypatch)
 
-    def call(entries: str = "", needs: dict[str, str] | None = None, **left: tuple[str, str]) -> Ended:
+    def call(entries: str = "", needs: dict[str, str] | None = None, faults: int = 0, **left: tuple[str, str]) -> Ended:
         folder = tmp_path / "results"
         for name, (word, message) in left.items():
             status = Status(name, 1, (name,), word, "", message)
             write_status(status, tmp_path / "nowhere", folder / name)
         described = json.dumps({name: {"result": result, "outputs": {}} for name, result in (needs or {}).items()})
-        return force("ci", "gate", str(folder), "--entries", entries, "--needs", described)
+        options = ("--entries", entries, "--needs", described, "--faults", str(faults))
+        ended = force("ci", "gate", str(folder), *options)
+        assert (
+            step.outputs["verdict"] == (ended.err or ended.out.splitlines()[-1]).removeprefix("error: ").split("\n")[0]
+        )
+        return ended
 
     return call
 
@@ -86,3 +91,10 @@ def test_everything_that_failed_is_named_once_when_it_was_much(gate: Callable[..
         f"  z: {MISSING}",
         "  image: the job ended as failure",
     ]
+
+
+def test_gate_is_red_when_the_plan_left_out_what_has_faults(gate: Callable[..., Ended]) -> None:
+    ended = gate("x", {"plan": "success"}, faults=2, x=OK)
+    reason = "left out what has faults (2); its job names them"
+    assert (ended.status, ended.err) == (7, f"error: 1 of 2 jobs failed\n  plan: {reason}\n")
+    assert read_commands(ended.out) == [Command("error", {}, f"plan: {reason}")]

@@ -80,6 +80,7 @@ def test_experiment_is_a_job_when_its_folder_is_new(job: Job) -> None:
     ended = job.push()
     assert (ended.status, ended.err) == (0, "")
     assert job.waves == [{"z": "z"}, NOTHING, NOTHING]
+    assert job.step.outputs["faults"] == "0"
     assert [line.split() for line in ended.out.splitlines()[-2:]] == [
         ["wave", "job", "targets", "about"],
         ["1", "z", "z", "?"],
@@ -270,6 +271,30 @@ def test_push_fails_when_a_lock_has_marks_of_a_merge(job: Job) -> None:
     path.write_text(f"<<<<<<< HEAD\n{path.read_text()}=======\n>>>>>>> topic\n")
     ended = job.push()
     assert ended.status == 3
+    assert [command.properties["file"] for command in find_annotations(ended)] == ["experiments/x/dvc.lock"]
+
+
+def test_sound_experiments_are_jobs_when_another_that_the_push_changes_is_faulty(job: Job) -> None:
+    job.checkout.experiment("x", "params:\n  train: {epoch: 7}\n")
+    job.checkout.experiment("z", "params: {model: {channels: 40}}\n")
+    ended = job.push_as_it_is()
+    assert (ended.status, ended.err) == (0, "")
+    assert job.waves == [{"z": "z"}, NOTHING, NOTHING]
+    (annotation,) = find_annotations(ended)
+    assert (annotation.name, annotation.properties["line"]) == ("error", "2")
+    assert job.step.outputs["faults"] == "1"
+    assert "Left out, and the gate will fail for it:\n\n- experiments/x/experiment.yaml:2:11: " in job.step.summary
+
+
+def test_sound_experiments_are_jobs_when_a_lock_has_marks_of_a_merge(job: Job) -> None:
+    job.checkout.experiment("x", "params: {train: {epochs: 7}}\n")
+    job.checkout.experiment("z", "params: {model: {channels: 40}}\n")
+    sync(job.checkout)
+    path = job.checkout.root / "experiments/x/dvc.lock"
+    path.write_text(f"<<<<<<< HEAD\n{path.read_text()}=======\n>>>>>>> topic\n")
+    ended = job.push_as_it_is()
+    assert (ended.status, job.step.outputs["faults"]) == (0, "1")
+    assert job.waves == [{"z": "z"}, NOTHING, NOTHING]
     assert [command.properties["file"] for command in find_annotations(ended)] == ["experiments/x/dvc.lock"]
 
 

@@ -1,15 +1,17 @@
-"""The one comment of a pull request, against a server that holds every request against GitHub's own description."""
+"""Comments of pull requests and statuses of commits, against a server that knows GitHub's own description."""
 
 import json
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pipeline.comments import build_body
 from pipeline.errors import PublishError
-from pipeline.tools.github import GitHub
+from pipeline.tools.github import GitHub, Verdict
+from tests.checkouts import Checkout, make_checkout
 from tests.standins.answers import show_pull_request
 from tests.standins.contract import read_contract
 from tests.standins.github import DESCRIPTION_PATH, NOT_ACCESSIBLE, GitHubStandIn
@@ -488,3 +490,88 @@ def test_error_names_the_variables_when_the_environment_lacks_them(monkeypatch: 
         "error: GITHUB_TOKEN and GITHUB_REPOSITORY not set in the environment\n"
         "hint: in a workflow: `env: GITHUB_TOKEN: ${{ github.token }}`; GITHUB_REPOSITORY is always there"
     )
+
+
+# Commits and what is said of them
+
+
+@pytest.fixture
+def history(server: GitHubStandIn, tmp_path: Path) -> list[str]:
+    """The commits of a branch `main`, the newest first, of which the last has a message of two lines."""
+    checkout = make_checkout(tmp_path)
+    commits = []
+    for number in range(3):
+        checkout.write("file", str(number))
+        commits.insert(0, checkout.commit())
+    server.git_dir = checkout.root
+    return commits
+
+
+def test_commits_are_listed_when_there_are_some(server: GitHubStandIn, github: GitHub, history: list[str]) -> None:
+    found = github.list_commits("main")
+    assert [commit.sha for commit in found] == history
+    assert found[0].email == server_git(server, "log", "-1", "--format=%ae")
+    assert found[0].message.strip() == server_git(server, "log", "-1", "--format=%B")
+    assert len(server.requests) == 1
+
+
+def server_git(server: GitHubStandIn, *args: str) -> str:
+    assert server.git_dir is not None
+    return Checkout(server.git_dir).git(*args)
+
+
+def test_a_hundred_commits_are_listed_when_there_are_more(
+    server: GitHubStandIn, github: GitHub, history: list[str]
+) -> None:
+    for number in range(110):
+        server_git(server, "commit", "--quiet", "--allow-empty", "--message", str(number))
+    assert [commit.message.strip() for commit in github.list_commits("main")] == [str(n) for n in range(109, 9, -1)]
+
+
+def test_no_commits_are_listed_when_the_branch_is_gone(github: GitHub, history: list[str]) -> None:
+    assert github.list_commits("gone") == []
+
+
+def test_newest_status_is_found_when_one_name_has_several(
+    server: GitHubStandIn, github: GitHub, history: list[str]
+) -> None:
+    for sha, context, state in (
+        (history[1], "force/experiments", "failure"),
+        (history[1], "other", "failure"),
+        (history[0], "force/experiments", "error"),
+        (history[1], "force/experiments", "success"),
+    ):
+        github.set_status(sha, context, Verdict(state, f"it is {state}", "https://github.com/o/r/actions/runs/1"))
+    assert github.find_status(history[1], "force/experiments") == Verdict(
+        "success", "it is success", "https://github.com/o/r/actions/runs/1"
+    )
+    assert github.find_status(history[2], "force/experiments") is None
+    assert len(server.requests) == 6
+
+
+def test_status_is_cut_when_its_description_is_long(server: GitHubStandIn, github: GitHub, history: list[str]) -> None:
+    github.set_status(history[0], "x", Verdict("failure", "ü" * 300, ""))
+    assert [status.description for status in server.statuses] == ["ü" * 140]
+
+
+def test_status_is_set_when_github_fails_twice_first(server: GitHubStandIn, github: GitHub, history: list[str]) -> None:
+    server.fail(502, times=2)
+    github.set_status(history[0], "x", Verdict("success", "fine", ""))
+    assert server.said_of(history[0]) == {"x": "success"}
+
+
+def test_error_names_the_permission_when_a_status_is_refused(
+    server: GitHubStandIn, github: GitHub, history: list[str]
+) -> None:
+    server.fail(403, NOT_ACCESSIBLE)
+    with pytest.raises(PublishError) as caught:
+        github.set_status(history[0], "x", Verdict("success", "fine", ""))
+    assert caught.value.message == (
+        f"could not set the status of {history[0][:10]} in octo-lab/force-build: GitHub answered 403: {NOT_ACCESSIBLE}"
+    )
+    assert caught.value.hint.startswith("give the job `permissions: statuses: write`")
+
+
+def test_error_has_githubs_words_when_a_commit_is_not_there(github: GitHub, history: list[str]) -> None:
+    with pytest.raises(PublishError, match="GitHub answered 422: No commit found for SHA: " + "0" * 40):
+        github.set_status("0" * 40, "x", Verdict("success", "fine", ""))
