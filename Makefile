@@ -49,8 +49,9 @@ lock: $(VENV)/ready-dev
 	for name in docker/train .github/actions/setup/plan .github/actions/setup/run; do \
 	    pip-compile $(LOCK_FLAGS) --constraint requirements-dev.lock --output-file $$name.lock $$name.in || exit; \
 	done
+	$(PYTHON) docker/lock_cuda.py $(TORCH) docker/train.lock > docker/cuda.lock
 
-# torch's wheel differs from machine to machine (CPU, CUDA), so it alone is pinned without a hash.
+# torch's wheel differs from machine to machine (CPU, CUDA), so these leave it out; docker/cuda.lock has the image's.
 LOCK_FLAGS := --quiet --generate-hashes --strip-extras --unsafe-package torch \
     --no-emit-index-url --no-emit-find-links --no-header
 

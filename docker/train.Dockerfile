@@ -12,14 +12,19 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
 FROM python AS requirements
 ARG TORCH
 RUN python3 -m venv /opt/venv
-# Wheels come from the folder wheelhouse/ alone where it has some, otherwise from the index. torch's wheel differs from
-# machine to machine (CPU, CUDA): its version is locked, its hash is not.
+# Wheels come from the folder wheelhouse/ alone where it has some: of torch's, that is the one for this machine (CPU,
+# another CUDA). Otherwise they come from the index, torch's with CUDA. Every one of those has its hash in a lock.
 RUN --mount=type=bind,source=wheelhouse,target=/wheelhouse \
     --mount=type=bind,source=train.lock,target=/train.lock \
+    --mount=type=bind,source=cuda.lock,target=/cuda.lock \
     --mount=type=cache,target=/root/.cache/pip,sharing=locked \
-    if ls /wheelhouse/*.whl >/dev/null 2>&1; then from="--no-index --find-links /wheelhouse"; fi; \
-    /opt/venv/bin/pip install --disable-pip-version-check $from --no-deps --require-hashes -r /train.lock \
-    && /opt/venv/bin/pip install --disable-pip-version-check $from "$TORCH"
+    install="/opt/venv/bin/pip install --disable-pip-version-check"; locked="--no-deps --require-hashes -r"; \
+    if ls /wheelhouse/*.whl >/dev/null 2>&1; then \
+        install="$install --no-index --find-links /wheelhouse"; torch="$TORCH"; \
+    else \
+        torch="$locked /cuda.lock"; \
+    fi; \
+    $install $locked /train.lock && $install $torch
 
 FROM python
 ARG DIGEST

@@ -11,7 +11,12 @@ from pipeline.errors import ConfigError, Problem
 
 DOCKERFILE = "docker/train.Dockerfile"
 # By the name that the Dockerfile knows a file by.
-FILES = {"Dockerfile": DOCKERFILE, "train.lock": "docker/train.lock", "force": "docker/force"}
+FILES = {
+    "Dockerfile": DOCKERFILE,
+    "train.lock": "docker/train.lock",
+    "cuda.lock": "docker/cuda.lock",
+    "force": "docker/force",
+}
 REPOSITORY = "force-build/train"  # of images that stay on this machine
 BASE_VARIABLE = "FORCE_BASE_IMAGE"
 WHEELHOUSE_VARIABLE = "FORCE_WHEELHOUSE"

@@ -70,6 +70,6 @@ def use_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_image_files(root: Path) -> None:
     """Write what an image is made of."""
     (root / "docker").mkdir()
-    for name in ("train.Dockerfile", "train.lock", "force"):
+    for name in ("train.Dockerfile", "train.lock", "cuda.lock", "force"):
         (root / "docker" / name).write_text(f"the file {name}\n")
     (root / "docker/train.in").write_text("torch==2.13.0\n")

@@ -17,6 +17,7 @@ def make_checkout(root: Path) -> Path:
     texts = {
         "docker/train.Dockerfile": "ARG BASE=cuda\nFROM ${BASE}\n",
         "docker/train.lock": "click==8.1\n",
+        "docker/cuda.lock": "torch==2.13\n",
         "docker/train.in": "# a comment\nclick\ntorch==2.13.0\n",
         "docker/force": "#!/bin/sh\n",
         "wheels/click-8.1-py3-none-any.whl": "click",
@@ -41,6 +42,7 @@ def touch(root: Path) -> None:
     [
         lambda root: (root / "docker/train.Dockerfile").write_text("FROM scratch\n"),
         lambda root: (root / "docker/train.lock").write_text("click==8.2\n"),
+        lambda root: (root / "docker/cuda.lock").write_text("torch==2.14\n"),
         lambda root: (root / "docker/train.in").write_text("torch==2.14.0\n"),
         lambda root: (root / "docker/force").write_text("#!/bin/bash\n"),
         lambda root: (root / "wheels/torch-2.13.0-cp311.whl").write_text("torch for CUDA"),
@@ -48,7 +50,17 @@ def touch(root: Path) -> None:
         lambda root: (root / "wheels/numpy-2.0.whl").write_text("numpy"),
         lambda root: (root / "wheels/torch-2.13.0-cp311.whl").rename(root / "wheels/torch-2.13.1-cp311.whl"),
     ],
-    ids=["Dockerfile", "lock", "torch", "force", "wheel", "missing wheel", "new wheel", "renamed wheel"],
+    ids=[
+        "Dockerfile",
+        "lock",
+        "lock for CUDA",
+        "torch",
+        "force",
+        "wheel",
+        "missing wheel",
+        "new wheel",
+        "renamed wheel",
+    ],
 )
 def test_digest_is_another_when_an_input_changes(tmp_path: Path, edit: Edit) -> None:
     make_checkout(tmp_path)
@@ -148,6 +160,7 @@ def test_every_input_has_its_place_when_a_context_is_laid_out(tmp_path: Path) ->
     assert dict(lay_out(inputs, context)) == {
         tmp_path / "docker/train.Dockerfile": context / "Dockerfile",
         tmp_path / "docker/train.lock": context / "train.lock",
+        tmp_path / "docker/cuda.lock": context / "cuda.lock",
         tmp_path / "docker/force": context / "force",
         wheels / "click-8.1-py3-none-any.whl": context / "wheelhouse/click-8.1-py3-none-any.whl",
         wheels / "torch-2.13.0-cp311.whl": context / "wheelhouse/torch-2.13.0-cp311.whl",

@@ -74,3 +74,21 @@ def test_torch_has_one_version_when_it_is_pinned_in_two_places() -> None:
     installed = re.search(r"^TORCH := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert installed
     assert installed[1] == wanted
+
+
+def test_image_has_each_package_once_when_its_locks_are_put_together() -> None:
+    train, cuda = (list_pinned(f"docker/{name}.lock") for name in ("train", "cuda"))
+    assert set(train) & set(cuda) == set()
+    assert f"torch=={cuda['torch']}" in (ROOT / "docker/train.in").read_text().splitlines()
+    assert {"triton", "nvidia-cublas", "nvidia-cudnn-cu13", "nvidia-nccl-cu13"} <= set(cuda)
+
+
+@pytest.mark.parametrize("path", sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docker/*.lock")))
+def test_every_package_has_a_hash_when_a_lock_of_the_image_pins_it(path: str) -> None:
+    entries = re.split(r"\n(?=[a-z])", (ROOT / path).read_text().strip())
+    assert [entry for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}", entry)] == []
+
+
+def list_pinned(path: str) -> dict[str, str]:
+    """Return package → version of a lock."""
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / path).read_text(), re.MULTILINE))
