@@ -7,9 +7,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from pipeline.errors import ToolError
 from pipeline.ownership import dvc_file_of, folder_of, lock_file_of
 from pipeline.validation import find_faults
 from pipeline.workspace import read_json, write_json
@@ -78,17 +76,17 @@ def write_status(status: Status, root: Path, folder: Path) -> None:
 def read_statuses(folder: Path) -> list[tuple[Status, Path]]:
     """Return each job's status with the folder of its files, in the order of waves.
 
-    Raises ToolError for one that is not as we write it.
+    One that is not as we write it counts as that of a job which failed and left nothing: the others' results stay.
     """
-    found = []
-    for path in sorted(folder.glob(f"*/{FILE_NAME}")):
-        document = read_json(path)
-        faults = find_faults("status", document)
-        if faults:
-            raise ToolError(f"{path} is no status of a job: {faults[0]}")
-        fields: dict[str, Any] = {**document, "targets": tuple(document["targets"])}
-        found.append((Status(**fields), path.parent / "files"))
+    found = [(_read_status(path), path.parent / "files") for path in folder.glob(f"*/{FILE_NAME}")]
     return sorted(found, key=lambda pair: (pair[0].wave, pair[0].entry))
+
+
+def _read_status(path: Path) -> Status:
+    document = read_json(path)
+    if faults := find_faults("status", document):
+        return Status(path.parent.name, 0, (), "failed", "", f"left no sound {FILE_NAME}: {faults[0]}")
+    return Status(**{**document, "targets": tuple(document["targets"])})
 
 
 def collect_files(statuses: Iterable[tuple[Status, Path]]) -> dict[str, Path]:

@@ -23,6 +23,9 @@ from pipeline.tools.process import run
 
 _GIB = 2**30
 _MAX_PROCESSES = 4096
+# What registries say of a name that they do not know, where the SDK makes no NotFound of it. Some deny access to what
+# is not there yet: whether it may be pushed shows when it is.
+_UNKNOWN = ("manifest unknown", "name unknown", "not found", "name invalid", "denied")
 _FAULTS = (DockerException, RequestException)  # a time-out is none of Docker's own
 
 
@@ -79,7 +82,7 @@ class Engine:
         except NotFound:
             return None
         except _FAULTS as error:
-            if any(word in str(error) for word in ("manifest unknown", "name unknown", "not found", "name invalid")):
+            if any(words in str(error) for words in _UNKNOWN):
                 return None
             hint = f"docker login {reference.partition('/')[0]}"
             raise ToolError(f"the registry of '{reference}' does not answer: {_explain(error)}", hint) from None

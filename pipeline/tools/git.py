@@ -178,9 +178,10 @@ def _authorize(token: str) -> dict[str, str]:
         return {"GIT_TERMINAL_PROMPT": "0"}
     server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
     basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    number = int(os.environ.get("GIT_CONFIG_COUNT") or 0)  # after those that the environment has
     return {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader",
-        "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {basic}",
+        "GIT_CONFIG_COUNT": str(number + 1),
+        f"GIT_CONFIG_KEY_{number}": f"http.{server}/.extraheader",
+        f"GIT_CONFIG_VALUE_{number}": f"AUTHORIZATION: basic {basic}",
         "GIT_TERMINAL_PROMPT": "0",
     }

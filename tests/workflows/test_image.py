@@ -3,7 +3,10 @@
 import json
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -107,6 +110,42 @@ def test_a_push_uses_the_registrys_image_by_digest(image: str, registry: str, tm
     assert pushed.startswith(f"{registry}@sha256:")
     folder = run.unzip("experiment-wide", tmp_path / "artifact")
     assert json.loads((folder / "wide/train/run.json").read_text())["image"] == pushed
+
+
+class _Denying(BaseHTTPRequestHandler):
+    """A registry where nothing may be read, as one says of a package that is not there yet."""
+
+    def do_GET(self) -> None:
+        is_ping = self.path == "/v2/"
+        body = b"{}" if is_ping else b'{"errors": [{"code": "DENIED", "message": "access to the resource is denied"}]}'
+        self.send_response(HTTPStatus.OK if is_ping else HTTPStatus.FORBIDDEN)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_POST = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing of each request."""
+
+
+def test_an_image_is_built_and_its_push_speaks_when_the_registry_denies_access(image: str, tmp_path: Path) -> None:
+    lab = make_lab(tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Denying) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        done = subprocess.run(
+            ["force", "ci", "image", "--registry", f"127.0.0.1:{server.server_port}/lab/stages"],
+            cwd=lab.root,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+        )
+        server.shutdown()
+    assert done.returncode == 5
+    assert "cannot be pushed: " in done.stderr
+    assert "denied" in done.stderr
 
 
 def test_a_broken_build_is_one_line(tmp_path: Path) -> None:

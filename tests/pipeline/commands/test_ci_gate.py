@@ -98,3 +98,13 @@ def test_gate_is_red_when_the_plan_left_out_what_has_faults(gate: Callable[..., 
     reason = "left out what has faults (2); its job names them"
     assert (ended.status, ended.err) == (7, f"error: 1 of 2 jobs failed\n  plan: {reason}\n")
     assert read_commands(ended.out) == [Command("error", {}, f"plan: {reason}")]
+
+
+def test_gate_is_red_for_a_job_alone_when_its_status_is_not_one_of_ours(
+    gate: Callable[..., Ended], tmp_path: Path
+) -> None:
+    (tmp_path / "results/y").mkdir(parents=True)
+    (tmp_path / "results/y/status.json").write_text("{")
+    ended = gate("x y", x=OK)
+    assert ended.status == 7
+    assert ended.err.startswith("error: 1 of 2 jobs failed\n  y: left no sound status.json: ")

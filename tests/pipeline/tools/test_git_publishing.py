@@ -221,3 +221,18 @@ def test_token_is_presented_to_github_alone_and_shown_to_nobody(
     assert set(server.seen) == {seen}  # type: ignore[attr-defined]
     config = (checkout.root / ".git/config").read_text()
     assert not [text for text in (str(caught.value), reason, config) if TOKEN in text or "basic" in text]
+
+
+@pytest.mark.usefixtures("nobody")
+def test_token_is_presented_beside_what_the_environment_configures(
+    checkout: Checkout, server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("GITHUB_SERVER_URL", address)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{address}/.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "lab:")
+    checkout.git("remote", "add", "origin", "lab:octo-lab/force-build")
+    with pytest.raises(ToolError):
+        fetch_branch(checkout.root, "origin", "main", TOKEN)
+    assert set(server.seen) == {f"basic {b64encode(f'x-access-token:{TOKEN}'.encode()).decode()}"}  # type: ignore[attr-defined]
