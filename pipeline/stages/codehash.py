@@ -40,7 +40,7 @@ def hash_code(*functions: Any) -> str:
             parts.add(f"{name} = {thing.__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}")
         elif inspect.isfunction(thing):
             tree = _parse(thing)
-            parts.add(ast.dump(tree))
+            parts.add(_dump(tree))
             waiting += _find_used(thing, owner, tree)
         elif inspect.isclass(thing):
             waiting += [
@@ -90,6 +90,22 @@ def _parse(function: Any) -> ast.AST:
         elif isinstance(node, ast.arg):
             node.annotation = None
     return tree
+
+
+def _dump(part: Any) -> str:
+    """Return a syntax tree as text, on every Python the same, which `ast.dump` is not."""
+    if isinstance(part, list):
+        return f"[{', '.join(map(_dump, part))}]"
+    if not isinstance(part, ast.AST):
+        return repr(part)
+    fields = [(name, getattr(part, name, None)) for name in part._fields]
+    fields = [(name, value) for name, value in fields if not _is_unused(part, name, value)]
+    return f"{type(part).__name__}({', '.join(f'{name}={_dump(value)}' for name, value in fields)})"
+
+
+def _is_unused(node: ast.AST, name: str, value: Any) -> bool:
+    """Say whether a field is an optional one that is not there; type_params is Python 3.12's, and says no more."""
+    return name == "type_params" or (value is None and getattr(type(node), name, ...) is None)
 
 
 def _find_lambda(source: str, function: Any) -> ast.AST:

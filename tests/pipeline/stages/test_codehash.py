@@ -63,6 +63,19 @@ def test_hash_is_the_same_when_only_comments_docstrings_and_layout_change(load: 
     assert hash_code(load(tidy).metric) == hash_code(load(METRIC).metric)
 
 
+def test_hash_is_the_same_on_every_python(load: Load) -> None:
+    text = """
+    class Top:
+        def scale(self, *values, by=None, **options):
+            try:
+                return [f"{value!r:>{by}}" for value in values if value is not None]
+            except ValueError:
+                return {**options, "none": None}
+    """
+    assert hash_code(load(METRIC).metric) == "943b068206407fb4be076736b54f6afc0efbcc124ef2e767dc08e9c0441042c4"
+    assert hash_code(load(text).Top.scale) == "7a2851faa1296f2d502ffd806b810b7279c48fb1031e764cc731aa18ca3d260a"
+
+
 @pytest.mark.parametrize(("old", "new"), [("+ 1", "+ 2"), ("value / 2", "value / 3")], ids=["own code", "called code"])
 def test_hash_changes_when_the_function_or_one_that_it_calls_does(load: Load, old: str, new: str) -> None:
     assert hash_code(load(METRIC.replace(old, new)).metric) != hash_code(load(METRIC).metric)
