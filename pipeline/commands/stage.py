@@ -228,6 +228,7 @@ class StageRun:
             "samples_per_s": facts["figures"].get("samples_per_s"),
             "num_samples": facts["figures"]["num_samples"],
             "peak_memory_mib": round(facts["peak_memory_mib"], 1),
+            "peak_gpu_memory_mib": facts["peak_gpu_memory_mib"],
             "modules": facts["modules"],
         }
 

@@ -58,16 +58,33 @@ def _describe(error: BaseException, root: str) -> dict[str, Any]:
 
 
 def _collect_facts(task: Task, figures: dict[str, float]) -> dict[str, Any]:
+    peak_gpu_memory_mib = _peak_gpu_memory_mib()  # before the names are asked for, which starts CUDA
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     paths = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     first_party = tuple(f"{task.root}/{package}/" for package in ("common", "experiments"))
     return {
         "figures": figures,
         "peak_memory_mib": _peak_memory_mib(),
+        "peak_gpu_memory_mib": peak_gpu_memory_mib,
         "hardware": {"machine": platform.machine(), "num_cpus": os.cpu_count(), "gpus": gpus},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": _collect_versions(),
         "modules": sorted(os.path.relpath(p, task.root) for p in paths if p and p.startswith(first_party)),
     }
+
+
+def _collect_versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    versions["torch"] = str(torch.__version__)  # names the CUDA that it was built with; the package's version may not
+    if torch.cuda.is_available():
+        versions["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+    return versions
+
+
+def _peak_gpu_memory_mib() -> float | None:
+    """Return the most that torch held of one GPU, None where this process used none."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return None
+    return max(torch.cuda.max_memory_reserved(i) for i in range(torch.cuda.device_count())) / 2**20
 
 
 def _peak_memory_mib() -> float:

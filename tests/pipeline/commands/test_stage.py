@@ -24,7 +24,8 @@ folder = Path(sys.argv[3])
 task = json.loads((folder / "task.json").read_text())
 shutil.copy(folder / "task.json", {told!r})
 facts = {{
-    "figures": {{"num_samples": 3}}, "peak_memory_mib": 1.5, "versions": {{"python": "3.11"}}, "modules": [],
+    "figures": {{"num_samples": 3}}, "versions": {{"python": "3.11"}}, "modules": [],
+    "peak_memory_mib": 1.5, "peak_gpu_memory_mib": 96.0,
     "hardware": {{"machine": "x86_64", "num_cpus": 2, "gpus": []}},
 }}
 print("the stage runs")
@@ -137,6 +138,7 @@ def test_results_and_costs_are_there_when_the_process_is_done(stages: Stages) ->
     run = stages.read("evaluate/run.json")
     assert (run["experiment"], run["stage"], run["image"], run["peak_memory_mib"]) == ("x", "evaluate", None, 1.5)
     costs = stages.read("costs.json")["stages"]["evaluate"]
+    assert run["peak_gpu_memory_mib"] == 96
     assert costs == {"wall_time_s": round(run["wall_time_s"], 1), "peak_memory_mib": 2, "gpus": [], "num_cpus": 2}
     left = {path.name for path in (stages.checkout.root / "experiments/x/outputs/evaluate").iterdir()}
     assert not {"facts.json", "task.json"} & left

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline.workspace import read_json
 from tests.checkouts import Checkout
@@ -101,8 +102,10 @@ def test_stage_leaves_its_results_and_facts_when_all_is_well(checkout: Checkout)
     assert sum(metadata["num_samples"].values()) == 1797 == facts["figures"]["num_samples"]
     assert metadata["num_samples"]["test"] > 0.25 * 1797  # the params reached the component
     assert "optical digits" in log
-    assert facts["versions"]["torch"]
+    assert facts["versions"]["torch"] == torch.__version__
+    assert ("cudnn" in facts["versions"]) == torch.cuda.is_available()
     assert facts["peak_memory_mib"] > 10
+    assert facts["peak_gpu_memory_mib"] is None  # no stage of data uses a GPU, even where there is one
     assert {"common/config.py", "common/data.py", "common/dataset.py"} <= set(facts["modules"])
     assert "common/trainer.py" not in facts["modules"]
     assert not (target / "failure.json").exists()
