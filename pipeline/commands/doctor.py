@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -20,9 +21,11 @@ from pipeline.recovery import Attic, quarantine
 from pipeline.runners import parse_labels
 from pipeline.syncing import find_drift, find_orphans, render_generated
 from pipeline.tables import print_table
-from pipeline.tools.process import run
+from pipeline.tools.process import last_line, run
 
 _MIN_FREE_GIB = 5
+_PATIENCE_S = 60
+_TRY_GPU = "import torch; torch.ones(1, device='cuda').item(); print(torch.__version__)"
 
 
 @click.command()
@@ -96,7 +99,17 @@ def _check_gpu(project: Project) -> list[Finding]:
     names = run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], project.root, check=False)
     if names.returncode:
         return [Finding("GPU", False, "nvidia-smi fails", "reinstall or reload the NVIDIA driver")]
-    return [Finding("GPU", True, ", ".join(names.stdout.split("\n")).strip(", "))]
+    text = ", ".join(names.stdout.split("\n")).strip(", ")
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return [Finding("GPU", True, f"{text}; hidden by CUDA_VISIBLE_DEVICES: stages run on the CPU")]
+    tried = run(
+        ["timeout", "--kill-after=5", str(_PATIENCE_S), sys.executable, "-c", _TRY_GPU], project.root, check=False
+    )
+    if tried.returncode:
+        reason = last_line(tried.stderr) or f"no answer within {_PATIENCE_S} s"
+        mend = "pip install --force-reinstall torch" if "not compiled" in reason else "update the NVIDIA driver"
+        return [Finding("GPU", False, f"{text}; torch cannot use it: {reason}", mend)]
+    return [Finding("GPU", True, f"{text}; torch {tried.stdout.strip()} computes on it")]
 
 
 def _check_repository(project: Project) -> list[Finding]:

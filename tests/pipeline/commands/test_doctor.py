@@ -238,10 +238,48 @@ def test_a_machine_is_not_checked_as_a_runner_when_it_is_not_asked_for(
 ) -> None:
     _, findings = examine(force)
     assert "Docker engine" not in findings
-    assert findings["GPU"]["is_fine"]
+    assert "GPU" in findings
     ended = force("doctor", "--labels", "gpu")
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.splitlines()[1] == "hint: force doctor --runner"
+
+
+@pytest.mark.parametrize(
+    ("compute", "is_fine", "text", "mend"),
+    [
+        ("pass", True, "torch 2.99.0+cu999 computes on it", ""),
+        ("raise AssertionError('Torch not compiled with CUDA enabled')", False, "not compiled", "pip install"),
+        ("raise RuntimeError('The NVIDIA driver is too old')", False, "driver is too old", "update the NVIDIA driver"),
+    ],
+)
+def test_gpu_is_fine_when_torch_computes_on_it(
+    machine: Machine,
+    force: Callable[..., Ended],
+    monkeypatch: pytest.MonkeyPatch,
+    compute: str,
+    is_fine: bool,
+    text: str,
+    mend: str,
+) -> None:
+    lines = ["__version__ = '2.99.0+cu999'", "class ones:", "    def __init__(self, *_, device):"]
+    lines += [f"        {compute}", "    def item(self):", "        pass"]
+    (machine.data / "torch.py").write_text("\n".join(lines) + "\n")
+    monkeypatch.setenv("PYTHONPATH", str(machine.data))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    finding = examine(force)[1]["GPU"]
+    assert finding["is_fine"] == is_fine
+    assert finding["text"].startswith("NVIDIA H100 80GB HBM3")
+    assert text in finding["text"]
+    assert finding["mend"].startswith(mend)
+
+
+def test_gpu_is_not_tried_when_it_is_hidden(
+    machine: Machine, force: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    finding = examine(force)[1]["GPU"]
+    assert (finding["is_fine"], finding["mend"]) == (True, "")
+    assert finding["text"].endswith("hidden by CUDA_VISIBLE_DEVICES: stages run on the CPU")
 
 
 def test_label_decides_when_there_is_no_gpu(
