@@ -10,10 +10,16 @@ TORCH := torch==2.13.0
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run test test-ci check lint bench lock clean
+.PHONY: help install dev run test test-ci check lint bench lock clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
+
+#: make install set up .venv with what experiments need
+install: $(VENV)/ready
+
+#: make dev     the same, with what tests, act and DVC's S3 need
+dev: $(VENV)/ready-dev
 
 #: make run     set up and run every experiment, then compare them
 run: $(VENV)/ready

@@ -19,6 +19,7 @@ STAND_INS = ".github/act"
 # What a job finds as the repository's name: without one, act reads it from git's remotes, where there may be none.
 REPOSITORY = "owner/repo"
 ARTIFACT_DIR = ".force/act/artifacts"
+EXPERIMENTS = ".github/workflows/experiments.yml"  # what an event is rehearsed for; others want `--workflows`
 RESULTS_VARIABLE = "FORCE_RESULTS"
 SETTLE_SCRIPT = f"{STAND_INS}/settle.sh"  # read by the bash of each step
 
@@ -60,12 +61,13 @@ def render_actrc(root: Path) -> str:
             hint = f"write {action.stand_in}/action.yml" if action.stand_in else "do it in a `run:` step"
             message = f"{action.place}: act cannot run {action.repository}: no stand-in is here"
             raise PlanError(message, f"{hint}, then `force ci act-setup`")
-    return render_lines(labels, actions)
+    return render_lines(labels, actions, EXPERIMENTS if EXPERIMENTS in texts else "")
 
 
-def render_lines(labels: Iterable[str], actions: Iterable[Action]) -> str:
-    """Return the text of `.actrc` for these runner labels and stand-ins."""
+def render_lines(labels: Iterable[str], actions: Iterable[Action], workflow: str) -> str:
+    """Return the text of `.actrc` for these runner labels and stand-ins, and one workflow alone where it has a path."""
     lines = [
+        *([f"--workflows {workflow}"] if workflow else []),
         *(f"-P {label}=-self-hosted" for label in sorted(labels)),
         "--artifact-server-addr 127.0.0.1",
         "--cache-server-addr 127.0.0.1",

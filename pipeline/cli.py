@@ -8,6 +8,7 @@ import importlib
 import json
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -85,9 +86,8 @@ def main() -> None:
         click.echo(error.format_message(), err=True)
         status = error.exit_code
     except click.ClickException as error:
-        called = sys.argv[1] if sys.argv[1] in COMMANDS else ""
         click.echo(f"error: {_lower(error.format_message())}", err=True)
-        click.echo(f"hint: {' '.join(filter(None, ['force', called, '--help']))}", err=True)
+        click.echo(f"hint: {_name_called(sys.argv[1:])} --help", err=True)
         status = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("error: interrupted", err=True)
@@ -105,6 +105,18 @@ def main() -> None:
 def print_json(value: Any) -> None:
     """Print a value for programs to read."""
     click.echo(json.dumps(value, indent=1))
+
+
+def _name_called(arguments: Sequence[str]) -> str:
+    """Return the command that arguments call, with the groups that it is in, as far as there is one."""
+    command: click.Command | None = force
+    names = ["force"]
+    for argument in arguments:
+        command = command.get_command(click.Context(command), argument) if isinstance(command, click.Group) else None
+        if command is None:
+            break
+        names.append(argument)
+    return " ".join(names)
 
 
 def _lower(message: str) -> str:

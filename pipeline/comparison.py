@@ -11,7 +11,7 @@ from rich.text import Text
 from pipeline.experiments import Experiment
 from pipeline.ownership import Ownership
 from pipeline.planning import Planner
-from pipeline.results import Row, compare, list_notes, read_result
+from pipeline.results import Row, compare, format_delta, list_notes, read_result
 from pipeline.tables import make_console
 
 
@@ -70,7 +70,7 @@ def _format(row: Row, metric: str) -> Text:
     text = Text(f"{row.metrics[metric]:.4f}", style="dim" if row.staleness else "")
     if metric in row.deltas:
         style = {True: "green", False: "red", None: "dim"}[row.better[metric]]
-        text.append(f" {row.deltas[metric]:+.4f}", style=style)
+        text.append(f" {format_delta(row.deltas[metric])}", style=style)
     elif metric in row.differences:
         text.append("     n/c", style="dim")
     return text

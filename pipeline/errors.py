@@ -111,6 +111,13 @@ class InterruptedRunError(ForceError):
         super().__init__("interrupted", hint)
 
 
+def find_reason(error: BaseException) -> str:
+    """Return what the system said, which lies below what each library made of it."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def suggest(name: str, candidates: Sequence[str]) -> str:
     """Return "; did you mean 'x'?" for the closest candidate, or nothing.
 

@@ -44,6 +44,8 @@ def parse_event(name: str, payload: Any, ref_name: str, head_ref: str) -> Event:
             default_branch=default_branch,
         )
     if name == "pull_request":
+        if not _get(payload, "pull_request", "head") or not _get(payload, "pull_request", "base"):
+            raise UsageError("the payload has no pull request with a head and a base", "docs/ci.md shows one")
         number = _get(payload, "pull_request", "number")
         return Event(
             name,

@@ -102,7 +102,8 @@ class Experiments:
         """Return one experiment. Raises UsageError where there is none, ConfigError for faults in its files."""
         if name != COMMON and ("/" in name or not self._is_experiment(name)):
             names = self.names()
-            raise UsageError(f"no experiment '{name}'{suggest(name, names)}", "force ls lists them")
+            close = suggest(name.rstrip("/").removeprefix("experiments/"), names)  # a shell completes paths
+            raise UsageError(f"no experiment '{name}'{close}", "force ls lists them")
         return self._load(name, ())
 
     def load_all(self) -> tuple[dict[str, Experiment], list[Problem]]:
@@ -249,7 +250,7 @@ class Experiments:
             if name in KINDS or path in own_files or not self.index.exists(path):
                 continue
             if close := get_close_matches(name, KINDS, n=1, cutoff=0.8):
-                message = f"is used by nothing; did you mean '{close[0]}'?"
+                message = f"nothing uses this file; did you mean '{close[0]}'?"
                 problems.append(Problem(path, 0, 0, message, f"rename it, or delete {path}"))
         return problems
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError, Problem
+from pipeline.workspace import read_json, write_json
 
 DOCKERFILE = "docker/train.Dockerfile"
 # By the name that the Dockerfile knows a file by.
@@ -20,6 +21,7 @@ FILES = {
 REPOSITORY = "force-build/train"  # of images that stay on this machine
 BASE_VARIABLE = "FORCE_BASE_IMAGE"
 WHEELHOUSE_VARIABLE = "FORCE_WHEELHOUSE"
+OPTIONS_FILE = "image.json"  # below .force/
 _TAG_LENGTH = 16
 
 
@@ -68,6 +70,19 @@ def read_build_options(environment: Mapping[str, str]) -> tuple[str, Path | None
     """Return (base, wheelhouse) as the environment has them, for whoever has no options for them."""
     wheelhouse = environment.get(WHEELHOUSE_VARIABLE)
     return environment.get(BASE_VARIABLE, ""), Path(wheelhouse) if wheelhouse else None
+
+
+def find_build_options(state_dir: Path, environment: Mapping[str, str]) -> tuple[str, Path | None]:
+    """Return (base, wheelhouse): each as the environment has it, else as the last build in this checkout had it."""
+    remembered = read_json(state_dir / OPTIONS_FILE) or {}
+    options = {**remembered, **{name: value for name, value in environment.items() if value}}
+    return read_build_options(options)
+
+
+def remember_build_options(state_dir: Path, base: str, wheelhouse: Path | None) -> None:
+    """Let later builds and runs in this checkout use what one was asked for."""
+    options = {BASE_VARIABLE: base, WHEELHOUSE_VARIABLE: str(wheelhouse.absolute()) if wheelhouse else ""}
+    write_json(state_dir / OPTIONS_FILE, options)
 
 
 def read_torch(root: Path) -> str:

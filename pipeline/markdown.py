@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from pipeline.comments import escape_cell, escape_text
-from pipeline.results import Row, list_notes
+from pipeline.results import Row, format_delta, list_notes
 from pipeline.statuses import Status
 
 _MAX_POINTS = 60  # of a curve: Mermaid draws no more legibly
@@ -134,7 +134,7 @@ def render_log(log: str) -> str:
 
 def _delta(row: Row, metric: str, against: str = "") -> str:
     if metric in row.deltas:
-        text = f"{_ARROWS[row.better[metric]]} {row.deltas[metric]:+.4f}"
+        text = f"{_ARROWS[row.better[metric]]} {format_delta(row.deltas[metric])}"
         return f"{text} ({against})" if against else text
     return "not comparable" if metric in row.differences else ""
 

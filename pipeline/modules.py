@@ -75,7 +75,7 @@ class ModuleGraph:
                         links += [(target, line, column) for target in targets]
                     except ImportError as error:
                         if not may_fail:
-                            problems.append(Problem(path, line, column, str(error)))
+                            problems.append(Problem(path, line, column, *error.args))
             except ConfigError as error:
                 problems += error.problems
             self._links[path] = links
@@ -124,13 +124,13 @@ class ModuleGraph:
         return False
 
     def _find_targets(self, module: str, name: str | None) -> list[str]:
-        """Return the first-party files that an import runs; raise ImportError, with the message, if it would fail."""
+        """Return the first-party files that an import runs; raise ImportError, with the message and a hint, if not."""
         top = module.partition(".")[0]
         if top in _NOT_FOR_COMPONENTS:
             raise ImportError(f"imports '{module}': components know torch and common, not the tooling")
         if top not in FIRST_PARTY:
             if not _is_installed(top):
-                raise ImportError(f"no module '{top}' is installed")
+                raise ImportError(f"no module '{top}' is installed", "docs/development.md says how to add one")
             return []
         targets = self._find_inits(module.split("."))
         target = self.find(module)

@@ -84,6 +84,20 @@ def list_notes(rows: Iterable[Row]) -> list[str]:
     return notes
 
 
+def is_nothing(delta: float) -> bool:
+    """Say whether a difference is none in the digits that are shown."""
+    return abs(delta) < 0.5e-4
+
+
+def format_delta(delta: float) -> str:
+    """Return a difference as it is shown; one that is none has no direction.
+
+    >>> format_delta(0.01), format_delta(-0.00001)
+    ('+0.0100', '+0.0000')
+    """
+    return f"{0.0 if is_nothing(delta) else delta:+.4f}"
+
+
 def _compare(result: Result, baseline: Result | None) -> Row:
     if baseline is None or baseline is result:
         return Row(result.experiment, "", result.metrics, {}, {}, {}, result.fault, result.staleness)
@@ -99,5 +113,5 @@ def _compare(result: Result, baseline: Result | None) -> Row:
             continue
         deltas[metric] = delta = value - baseline.metrics[metric]
         is_up_good = result.certificate["metrics"][metric]["direction"] == "max"
-        better[metric] = None if delta == 0 else (delta > 0) == is_up_good
+        better[metric] = None if is_nothing(delta) else (delta > 0) == is_up_good
     return Row(result.experiment, baseline.experiment, result.metrics, deltas, better, differences)

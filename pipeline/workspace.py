@@ -100,7 +100,8 @@ def _move_missing(source: Path, target: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, all of it or nothing."""
+    """Write a JSON file, all of it or nothing, in a folder that need not be there yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.partial")
     temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
     os.replace(temporary, path)

@@ -17,6 +17,7 @@ from pipeline.project import Project, find_project
 from pipeline.syncing import find_drift
 from pipeline.tools.act import ActRun, check_ready
 from pipeline.tools.process import Child
+from pipeline.workspace import read_json
 
 _PATIENCE_S = 90.0  # longer than all that the steps get that always run
 _FILE = click.Path(exists=True, dir_okay=False, resolve_path=True)
@@ -50,6 +51,8 @@ def command(
     project = find_project(Path.cwd())
     if find_drift(project.root, {FILE: render_actrc(project.root)}):
         raise PlanError(f"out of date: {FILE}", "force ci act-setup")
+    if event_file and not isinstance(read_json(Path(event_file)), dict):
+        raise UsageError(f"'{event_file}' is no JSON object", "docs/ci.md says what an event has")
     known_secrets = dict(map(_read_secret, secrets))
     options = [
         *(("--job", job) if job else ()),

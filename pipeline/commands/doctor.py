@@ -15,6 +15,7 @@ from pipeline.cli import print_json
 from pipeline.commands.doctor_runner import RunnerOptions, check_runner
 from pipeline.errors import ConfigError, ForceError, ToolError, UsageError
 from pipeline.findings import Finding
+from pipeline.installing import suggest_install
 from pipeline.ownership import STAGES
 from pipeline.project import Project, find_project
 from pipeline.recovery import Attic, quarantine
@@ -107,7 +108,7 @@ def _check_gpu(project: Project) -> list[Finding]:
     )
     if tried.returncode:
         reason = last_line(tried.stderr) or f"no answer within {_PATIENCE_S} s"
-        mend = "pip install --force-reinstall torch" if "not compiled" in reason else "update the NVIDIA driver"
+        mend = suggest_install("--force-reinstall", "torch") if "not compiled" in reason else "update the NVIDIA driver"
         return [Finding("GPU", False, f"{text}; torch cannot use it: {reason}", mend)]
     return [Finding("GPU", True, f"{text}; torch {tried.stdout.strip()} computes on it")]
 
@@ -130,7 +131,7 @@ def _check_remote(project: Project) -> list[Finding]:
         scheme = url.partition("://")[0]
         plugin = {"s3": "s3", "gs": "gs", "azure": "azure", "ssh": "ssh"}.get(scheme)
         missing = plugin is not None and not _is_installed(f"dvc-{plugin}")
-        return [Finding("DVC remote", not missing, url, f"pip install 'dvc[{plugin}]'" if missing else "")]
+        return [Finding("DVC remote", not missing, url, suggest_install(f"dvc[{plugin}]") if missing else "")]
     return [Finding("DVC remote", True, f"{folder}" + ("" if folder.is_dir() else " (made by the first dvc push)"))]
 
 

@@ -8,19 +8,29 @@ from typing import Any
 import click
 
 from pipeline.cli import print_json
-from pipeline.images import BASE_VARIABLE, REPOSITORY, WHEELHOUSE_VARIABLE, ImageInputs, collect_inputs
-from pipeline.project import find_project
+from pipeline.images import (
+    BASE_VARIABLE,
+    REPOSITORY,
+    WHEELHOUSE_VARIABLE,
+    ImageInputs,
+    collect_inputs,
+    find_build_options,
+    remember_build_options,
+)
+from pipeline.project import Project, find_project
 from pipeline.tools.buildkit import build_image
 
 REGISTRY_VARIABLE = "FORCE_REGISTRY"
 
 _OPTIONS = (
-    click.option("--base", envvar=BASE_VARIABLE, default="", help="Build on this image instead of CUDA's."),
+    click.option(
+        "--base", envvar=BASE_VARIABLE, default="", help="Build on this image; else the last one's base, or CUDA."
+    ),
     click.option(
         "--wheelhouse",
         envvar=WHEELHOUSE_VARIABLE,
         type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="Take wheels from this folder alone, not from an index.",
+        help="Take wheels from this folder alone; else the last one's folder, or an index.",
     ),
     click.option(
         "--registry", envvar=REGISTRY_VARIABLE, default="", help="Push to this repository, as ghcr.io/lab/stages."
@@ -43,7 +53,7 @@ def command() -> None:
 @_with_options
 def tag(base: str, wheelhouse: Path | None, registry: str) -> None:
     """Print the name that the image for the present files has, built or not."""
-    inputs = collect_inputs(find_project(Path.cwd()).root, base, wheelhouse)
+    inputs, _ = _collect_inputs(find_project(Path.cwd()), base, wheelhouse)
     click.echo(name_image(inputs, registry))
 
 
@@ -51,13 +61,27 @@ def tag(base: str, wheelhouse: Path | None, registry: str) -> None:
 @_with_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def build(base: str, wheelhouse: Path | None, registry: str, as_json: bool) -> None:
-    """Build the image, unless one of the same inputs is there already; print it with its digest."""
-    inputs = collect_inputs(find_project(Path.cwd()).root, base, wheelhouse)
+    """Build the image, unless one of the same inputs is there already; print it with its digest.
+
+    `force run --docker` takes it from then on, and so do later builds its base and its wheelhouse.
+    """
+    project = find_project(Path.cwd())
+    inputs, options = _collect_inputs(project, base, wheelhouse)
     image, is_new = provide_image(inputs, name_image(inputs, registry), is_shared=bool(registry))
+    remember_build_options(project.state_dir, *options)
     if as_json:
         print_json({"image": image, "is_new": is_new, "digest": inputs.digest})
     else:
         click.echo(image)
+
+
+def _collect_inputs(
+    project: Project, base: str, wheelhouse: Path | None
+) -> tuple[ImageInputs, tuple[str, Path | None]]:
+    """Return what the image is made of, and the base and the wheelhouse of these, as asked for or as the last time."""
+    asked = {BASE_VARIABLE: base, WHEELHOUSE_VARIABLE: str(wheelhouse or "")}
+    options = find_build_options(project.state_dir, asked)
+    return collect_inputs(project.root, *options), options
 
 
 def provide_image(inputs: ImageInputs, reference: str, *, is_shared: bool) -> tuple[str, bool]:

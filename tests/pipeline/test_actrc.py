@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.actrc import find_labels, render_actrc
+from pipeline.actrc import EXPERIMENTS, find_labels, render_actrc
 from pipeline.errors import ConfigError, PlanError
 from tests.checkouts import ROOT
 
@@ -108,6 +108,15 @@ def test_place_is_named_when_a_workflow_is_no_yaml(tmp_path: Path) -> None:
 def test_servers_listen_on_the_loopback_interface_alone(tmp_path: Path) -> None:
     for server in ("artifact", "cache"):
         assert lines_of(tmp_path, f"--{server}-server-addr") == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("experiments", [EXPERIMENTS]), ("other", [])])
+def test_event_is_rehearsed_for_experiments_alone_when_they_have_a_workflow(
+    tmp_path: Path, name: str, expected: list[str]
+) -> None:
+    (tmp_path / ".github/workflows").mkdir(parents=True)
+    (tmp_path / f".github/workflows/{name}.yml").write_text("on: push\n")
+    assert lines_of(tmp_path, "--workflows") == expected
 
 
 def test_no_path_is_absolute_and_no_variable_is_expanded() -> None:

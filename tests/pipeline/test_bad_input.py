@@ -17,6 +17,7 @@ MODEL = "experiments/net/model.py"
 VOID = "hint: set a param in it, or add one of data.py, loader.py, model.py, trainer.py, evaluator.py beside it\n"
 WANTED = "wanted exactly one subclass of common.model.Model"
 SECTIONS = "data, loader, model, train, evaluate, runtime, container"
+ADD = "hint: docs/development.md says how to add one"
 
 
 def refused(status: int, text: str) -> Ended:
@@ -41,6 +42,13 @@ def refused(status: int, text: str) -> Ended:
         (["plan", "--changed-since"], "option '--changed-since' requires an argument\nhint: force plan --help"),
         (["show", "net", "common"], "got unexpected extra argument (common)\nhint: force show --help"),
         (["--zzz"], "no such option '--zzz'\nhint: force --help"),
+        (["runner", "systemd", "--zzz"], "no such option '--zzz'\nhint: force runner systemd --help"),
+        (["image", "bild"], "no such command 'bild'. Did you mean 'build'?\nhint: force image --help"),
+        (["ci", "gate", "x", "--needs"], "option '--needs' requires an argument\nhint: force ci gate --help"),
+        (
+            ["show", "experiments/net"],
+            "no experiment 'experiments/net'; did you mean 'net'?\nhint: force ls lists them",
+        ),
         (["plam"], "no command 'plam'; did you mean 'plan'?\nhint: force --help"),
         (["zzz"], "no command 'zzz'\nhint: force --help"),
     ],
@@ -267,8 +275,8 @@ def test_override_is_refused_when_no_experiment_yaml_is_beside_it(checkout: Chec
         (NET.replace(".model", ".modle"), "1:1: no module 'common.modle'; did you mean 'common.model'?"),
         (f"{NET}\nfrom common.model import Modl\n", "7:1: 'common.model' has no 'Modl'; did you mean 'Model'?"),
         (NET.replace("ConvNet", "ConvNt"), "1:1: 'common.model' has no 'ConvNt'; did you mean 'ConvNet'?"),
-        (f"import torchvison\n{NET}", "1:1: no module 'torchvison' is installed"),
-        (f"{NET}\n    def f(self):\n        import wandbb.sdk\n", "8:9: no module 'wandbb' is installed"),
+        (f"import torchvison\n{NET}", f"1:1: no module 'torchvison' is installed\n{ADD}"),
+        (f"{NET}\n    def f(self):\n        import wandbb.sdk\n", f"8:9: no module 'wandbb' is installed\n{ADD}"),
         (
             f"{NET}\nfrom pipeline.errors import ForceError\n",
             "7:1: imports 'pipeline.errors': components know torch and common, not the tooling",
@@ -379,7 +387,7 @@ def test_file_is_refused_when_its_name_is_nearly_that_of_a_component_and_nothing
 ) -> None:
     checkout.experiment("net", WIDE, modle=NET)
     path = "experiments/net/modle.py"
-    text = f"{path}: is used by nothing; did you mean 'model'?\nhint: rename it, or delete {path}"
+    text = f"{path}: nothing uses this file; did you mean 'model'?\nhint: rename it, or delete {path}"
     assert force("plan", "net") == refused(3, text)
     checkout.write(
         "experiments/net/model.py", NET.replace("common.model", "experiments.net.modle").replace("ConvNet", "Net")

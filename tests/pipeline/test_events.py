@@ -40,8 +40,15 @@ def test_pull_request_has_both_its_branches_and_its_number() -> None:
     assert parse("pull_request", "7/merge", "", pull_request=pull_request) == expected
 
 
-@pytest.mark.parametrize("pull_request", [None, [], "7", {"head": None, "base": []}])
-def test_pull_request_has_no_number_when_its_payload_is_none(pull_request: Any) -> None:
+@pytest.mark.parametrize("pull_request", [None, [], "7", {"number": 7}, {"head": None, "base": []}])
+def test_pull_request_is_refused_when_its_payload_has_none(pull_request: Any) -> None:
+    with pytest.raises(UsageError, match=r"^the payload has no pull request with a head and a base$"):
+        parse("pull_request", "7/merge", "topic", pull_request=pull_request)
+
+
+@pytest.mark.parametrize("number", [None, "7", [7]])
+def test_pull_request_has_no_number_when_that_is_none(number: Any) -> None:
+    pull_request = {"number": number, "head": {"ref": "topic"}, "base": {"ref": []}}
     event = parse("pull_request", "7/merge", "topic", pull_request=pull_request)
     assert (event.branch, event.base_branch, event.number) == ("topic", "", 0)
 

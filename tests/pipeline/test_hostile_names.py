@@ -96,23 +96,23 @@ def test_a_name_steers_no_terminal_when_it_is_refused(force: Callable[..., Ended
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES.values() if "/" not in name], ids=lambda name: name[:20])
-def test_plan_refuses_a_folder_when_it_cannot_be_an_experiment(job: Job, name: str) -> None:
+def test_plan_leaves_out_a_folder_when_it_cannot_be_an_experiment(job: Job, name: str) -> None:
     before = job.checkout.commit()
     job.checkout.experiment(name, CHANGE)
     job.checkout.commit()
     job.start("push", {"before": before})
-    assert job.ci("plan").status == 3
-    assert job.outputs == {}
+    assert job.ci("plan").status == 0
+    assert (job.outputs["faults"], job.outputs["entries"]) == ("1", "common")
     assert [command.partition(" ")[0] for command in job.obeyed] == ["error"]
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_plan_refuses_a_parent_when_it_cannot_be_an_experiment(job: Job, name: str) -> None:
+def test_plan_leaves_out_whose_parent_cannot_be_an_experiment(job: Job, name: str) -> None:
     before = job.checkout.commit()
     job.checkout.experiment("child", f"inherits: {json.dumps(name)}\n{CHANGE}")
     job.start("push", {"before": before})
-    assert job.ci("plan").status == 3
-    assert job.outputs == {}
+    assert job.ci("plan").status == 0
+    assert (job.outputs["faults"], "child" in job.outputs["entries"]) == ("1", False)
     assert job.obeyed == [f"error inherits '{name}', which is no experiment".replace("\n", "%0A")]
 
 
@@ -141,15 +141,17 @@ def test_experiment_leaves_nothing_when_it_is_called_by_no_name(job: Job, name: 
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES.values() if len(name) < 200], ids=lambda name: name[:20])
-@pytest.mark.parametrize("command", ["results", "report", "gate"])
+@pytest.mark.parametrize(("command", "status"), [("results", 0), ("report", 0), ("gate", 7)])
 @pytest.mark.parametrize("field", ["entry", "targets"])
-def test_status_is_refused_when_it_holds_no_name(job: Job, name: str, command: str, field: str) -> None:
-    job.checkout.commit()
-    job.start("push", {})
+def test_status_brings_nothing_when_it_holds_no_name(
+    job: Job, origin: Origin, name: str, command: str, status: int, field: str
+) -> None:
+    push(job.checkout, "feature")
+    job.start("push", {"repository": {"default_branch": "main"}}, ref="feature")
     folder = write_status(job.folder / "in", **{field: [name] if field == "targets" else name})
-    done = job.ci(command, *(["--results"] if command == "report" else []), str(folder))
-    assert done.status == 5
-    assert job.obeyed == []
+    done = job.ci(command, *(["--no-comment", "--results"] if command == "report" else []), str(folder))
+    assert done.status == status
+    assert [line.partition(":")[0] for line in job.obeyed] == (["error result-net"] if command == "gate" else [])
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
@@ -262,10 +264,10 @@ def test_plan_says_what_is_wrong_when_a_value_is_hostile(job: Job) -> None:
     before = job.checkout.commit()
     job.checkout.experiment("net", f"description: a test\nparams: {{train: {{{json.dumps(TEXT)}: 3}}}}\n")
     job.start("push", {"before": before})
-    assert job.ci("plan").status == 3
+    assert job.ci("plan").status == 0
     (command,) = job.obeyed
     assert command.startswith("error unknown key '$(touch pwned)")
-    assert job.outputs == {}
+    assert (job.outputs["faults"], "net" in job.outputs["entries"]) == ("1", False)
 
 
 # What failed jobs say.

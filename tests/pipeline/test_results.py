@@ -70,6 +70,12 @@ def test_deltas_say_what_is_better_when_metrics_have_a_direction() -> None:
     assert y.better == {"accuracy": None, "cross_entropy": True}
 
 
+@pytest.mark.parametrize(("delta", "better"), [(0.00004, None), (-0.00004, None), (0.00006, True), (-0.00006, False)])
+def test_nothing_is_better_when_the_difference_is_not_shown(delta: float, better: bool | None) -> None:
+    _, row = compare([make_result("common", 0.5), make_result("x", 0.5 + delta)], {"x": "common"})
+    assert row.better["accuracy"] is better
+
+
 def test_each_is_compared_with_its_own_baseline_when_they_differ() -> None:
     results = [make_result("common", 0.5), make_result("x", 0.75), make_result("y", 1.0)]
     rows = compare(results, {"x": "common", "y": "x"})

@@ -34,12 +34,17 @@ def test_nothing_starts_when_the_workflows_changed(ready: Checkout, force: Calla
         (["--env", "a-b=c"], "error: 'a-b=c' is not NAME=VALUE"),
         (["--secret", "NO_SUCH_SECRET"], "error: the secret 'NO_SUCH_SECRET' has no value"),
         (["--event-file", "missing.json"], "error: invalid value for '--event-file': File 'missing.json' does not "),
+        (["--event-file", "text.json"], "error: '{root}/text.json' is no JSON object\nhint: docs/ci.md says what an "),
+        (["--event-file", "list.json"], "error: '{root}/list.json' is no JSON object\n"),
         (["--results", "all"], "error: invalid value for '--results': 'all' is not one of 'none', 'branch'"),
     ],
 )
 def test_nothing_starts_when_an_option_is_not_right(
     ready: Checkout, force: Callable[..., Ended], args: list[str], message: str
 ) -> None:
+    ready.write("text.json", '{"number": 7')
+    ready.write("list.json", "[7]")
+    message = message.format(root=ready.root)
     ended = force("act", *args)
     assert (ended.status, ended.err[: len(message)]) == (2, message)
     assert not (ready.root / ".force" / "act").exists()

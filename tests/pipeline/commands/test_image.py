@@ -91,7 +91,7 @@ def test_build_fails_when_no_engine_answers(tag: str, force: Force, monkeypatch:
     use_no_engine(monkeypatch)
     ended = force("image", "build")
     assert ended.status == 5
-    assert ended.err.startswith("error: no Docker engine answers: ")
+    assert ended.err.startswith("error: no Docker engine answers at tcp://127.0.0.1:9: Connection refused\n")
 
 
 def test_build_fails_when_a_file_is_missing(checkout: Checkout, force: Force, engine: FakeEngine) -> None:
@@ -104,3 +104,24 @@ def test_wheelhouse_is_refused_when_there_is_none(tag: str, force: Force, tmp_pa
     ended = force("image", "build", "--wheelhouse", str(tmp_path / "nowhere"))
     assert ended.status == 2
     assert "does not exist" in ended.err
+
+
+def test_later_builds_and_runs_use_what_the_last_build_was_asked_for(
+    tag: str, checkout: Checkout, force: Force, engine: FakeEngine
+) -> None:
+    checkout.write("wheels/torch.whl", "torch")
+    assert force("image", "build", "--base", "debian", "--wheelhouse", "wheels").status == 0
+    expected = collect_inputs(checkout.root, "debian", checkout.root / "wheels").tag
+    assert force("image", "tag", at="common").out == f"force-build/train:{expected}\n"
+    assert force("run", "--docker", "nobody").err.startswith("error: no experiment 'nobody'")
+    assert force("image", "build", "--base", "ubuntu").status == 0
+    expected = collect_inputs(checkout.root, "ubuntu", checkout.root / "wheels").tag
+    assert [reference for reference, _ in engine.built][-1] == f"force-build/train:{expected}"
+
+
+def test_nothing_is_remembered_of_a_build_that_was_refused(
+    tag: str, checkout: Checkout, force: Force, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_no_engine(monkeypatch)
+    assert force("image", "build", "--base", "debian").status == 5
+    assert force("image", "tag").out == f"force-build/train:{tag}\n"

@@ -47,7 +47,7 @@ def test_only_what_targets_need_is_looked_at(
     ended = force("run", *targets)
     assert (ended.status, ended.err) == (0, "")
     first, _, header, *rows = ended.out.splitlines()
-    assert first == f"nothing to do: {num_stages} stages are up to date"
+    assert first == f"nothing to do: {num_stages} stage{'s are' if num_stages > 1 else ' is'} up to date"
     assert header.split() == ["experiment", "against", "accuracy"]
     assert [row.split()[0] for row in rows if row] == shown
 
@@ -75,7 +75,7 @@ def test_run_fails_when_no_engine_answers(recorded: Checkout, force: Force, monk
     use_no_engine(monkeypatch)
     ended = force("run", "--docker")
     assert ended.status == 5
-    assert ended.err.startswith("error: no Docker engine answers: ")
+    assert ended.err.startswith("error: no Docker engine answers at tcp://127.0.0.1:9: ")
     assert force("run").status == 0
 
 
@@ -113,3 +113,21 @@ def test_containers_of_an_earlier_run_here_go_when_the_next_one_starts(
     assert ended.status == 0
     assert ended.err == "warning: the container left of an earlier run was still there; it is removed\n"
     assert list(engine.containers) == ["another"]
+
+
+def test_run_uses_the_image_of_the_last_build(
+    recorded: Checkout, force: Force, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_engine(monkeypatch)
+    write_image_files(recorded.root)
+    assert force("image", "build", "--base", "debian").status == 0
+    assert force("run", "--docker").status == 0
+
+
+def test_image_on_the_command_line_is_used_without_docker(
+    recorded: Checkout, force: Force, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_no_engine(monkeypatch)
+    assert force("run", "--image", "nothing-such").err.startswith("error: no Docker engine answers ")
+    monkeypatch.setenv("FORCE_IMAGE", "nothing-such")
+    assert force("run").status == 0
