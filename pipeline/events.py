@@ -25,6 +25,14 @@ class Event:
     experiments: tuple[str, ...] = ()  # named by hand; empty for all
 
 
+@dataclass(frozen=True)
+class OpenPullRequest:
+    """A pull request that can have a comment, and the branch that it goes into."""
+
+    number: int
+    base_branch: str
+
+
 def parse_event(name: str, payload: Any, ref_name: str, head_ref: str) -> Event:
     """Return the event. `ref_name` and `head_ref` are GitHub's variables of these names.
 

@@ -3,20 +3,21 @@
 import importlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pipeline.commands.ci_plan import read_event
 from pipeline.commands.ci_results import select_results
 from pipeline.commands.plan import find_changes_since
-from pipeline.comments import build_body
+from pipeline.comments import build_body, escape_cell
 from pipeline.comparison import compare_experiments
-from pipeline.errors import ConfigError, Problem, ToolError
-from pipeline.events import Event
+from pipeline.errors import ConfigError, Problem, PublishError, ToolError
+from pipeline.events import Event, OpenPullRequest
 from pipeline.experiments import Experiment
 from pipeline.markdown import render_report
 from pipeline.project import Project, find_project
@@ -27,7 +28,7 @@ from pipeline.tools import actions, git
 
 @click.command()
 @click.option("--results", type=click.Path(file_okay=False, path_type=Path), help="What the jobs of this run left.")
-@click.option("--base", default="", help="Compare with where the branch left this one; else its pull request's.")
+@click.option("--base", default="", help="Compare with where the branch left this one; else each pull request's.")
 @click.option("--comment/--no-comment", default=True, show_default=True, help="On the branch's pull requests.")
 def command(results: Path | None, base: str, comment: bool) -> None:
     """Compare the experiments that the branch changes with their parents, and with themselves before."""
@@ -39,17 +40,33 @@ def command(results: Path | None, base: str, comment: bool) -> None:
     if tip is None:
         click.echo(f"the branch {event.branch} is gone: there is nothing to report")
         return
-    base = base or event.base_branch or event.default_branch
-    start = _find_start(root, tip, base, token)
+    is_commenting = comment and bool(token or not _is_act())
+    pulls, refusal = _find_pull_requests(event) if is_commenting else ([], None)
+    bases = {pull.number: base or pull.base_branch or event.default_branch for pull in pulls}
+    shown = list(dict.fromkeys(bases.values())) or [base or event.base_branch or event.default_branch]
+    texts = _render(root, tip, shown, statuses, token)
+    actions.add_summary(_join(texts))
+    if refusal:
+        raise refusal
+    if is_commenting:
+        _comment({number: texts[name] for number, name in bases.items()})
+
+
+def _render(
+    root: Path, tip: str, bases: Sequence[str], statuses: list[tuple[Status, Path]], token: str
+) -> dict[str, str]:
+    """Return the report against each base: what the jobs left is laid over the branch once."""
+    texts = {}
     with tempfile.TemporaryDirectory(prefix="force-report-") as name, git.hold_worktree(root, Path(name) / "tip", tip):
         tree = Path(name) / "tip"
         taken, _ = select_results(root, tree, git.find_commit(root, "HEAD") or tip, tip, collect_files(statuses))
         lay_over(tree, taken)
-        with _check_out(root, Path(name) / "before", start) as before:
-            text = Reporter(Project(tree), before, base).build([status for status, _ in statuses])
-    actions.add_summary(text)
-    if comment and (token or not _is_act()):
-        _comment(event, text)
+        project = Project(tree)
+        for base in bases:
+            start, fault = _find_start(root, tip, base, token)
+            with _check_out(root, Path(name) / "before", start) as before:
+                texts[base] = Reporter(project, before, base).build([status for status, _ in statuses], fault)
+    return texts
 
 
 def _find_tip(root: Path, event: Event, token: str) -> str | None:
@@ -69,16 +86,31 @@ def _is_act() -> bool:
     return os.environ.get("ACT") == "true"
 
 
-def _find_start(root: Path, tip: str, base: str, token: str) -> str | None:
-    """Return the commit to compare with: where the branch left `base`; None for `base` itself, or without one."""
+def _find_pull_requests(event: Event) -> tuple[Sequence[OpenPullRequest], PublishError | None]:
+    """Return the pull requests to comment on, or what keeps GitHub from naming them: the summary comes first."""
+    if event.number:
+        return [OpenPullRequest(event.number, event.base_branch)], None
+    try:
+        return _connect().find_pull_requests(event.branch), None
+    except PublishError as error:
+        return [], error
+
+
+def _find_start(root: Path, tip: str, base: str, token: str) -> tuple[str | None, str]:
+    """Return the commit to compare with, where the branch left `base`, and what is wrong where that is not known.
+
+    None for `base` itself, and without one.
+    """
     if not base:
-        return None
+        return None, ""
     with suppress(ToolError):  # what the checkout has of it will do
         git.fetch_branch(root, "origin", base, token)
-    if git.find_commit(root, f"refs/remotes/origin/{base}") is None:
-        return None
-    start = git.find_merge_base(root, tip, f"refs/remotes/origin/{base}")
-    return None if start == tip else start
+    there = git.find_commit(root, f"refs/remotes/origin/{base}")
+    start = git.find_merge_base(root, tip, there) if there else None
+    if start is None:
+        reason = "shares no commit with this one" if there else "is not there"
+        return None, f"the base branch '{base}' {reason}: nothing is compared with it"
+    return (None if start == tip else start), ""
 
 
 @contextmanager
@@ -90,15 +122,26 @@ def _check_out(root: Path, folder: Path, commit: str | None) -> Iterator[Project
         yield Project(folder)
 
 
-def _comment(event: Event, text: str) -> None:
-    """Make the comment of every open pull request of the branch say this."""
-    client = importlib.import_module("pipeline.tools.github").GitHub.from_environment()  # loads slowly
-    numbers = [event.number] if event.number else client.find_pull_requests(event.branch)
-    body = build_body(text, actions.find_run_url())
-    for number in numbers:
-        click.echo(f"comment on pull request {number}: {client.publish_comment(number, body)}")
-    if not numbers:
+def _join(texts: Mapping[str, str]) -> str:
+    """Return the reports as one text, each below the name of its base where there are several."""
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return "\n\n".join(f"# Against {escape_cell(base)}\n\n{text}" for base, text in texts.items())
+
+
+def _comment(texts: Mapping[int, str]) -> None:
+    """Make the comment of each pull request, by its number, say this."""
+    if not texts:
         click.echo("the branch has no open pull request: the report is in the summary alone")
+        return
+    client = _connect()
+    for number, text in texts.items():
+        done = client.publish_comment(number, build_body(text, actions.find_run_url()))
+        click.echo(f"comment on pull request {number}: {done}")
+
+
+def _connect() -> Any:
+    return importlib.import_module("pipeline.tools.github").GitHub.from_environment()  # loads slowly
 
 
 class Reporter:
@@ -109,8 +152,11 @@ class Reporter:
         self.before = before
         self.base = base
 
-    def build(self, statuses: list[Status]) -> str:
-        """Return the report: on all that differs from before, and on what the jobs of this run were to do."""
+    def build(self, statuses: list[Status], fault: str = "") -> str:
+        """Return the report: on all that differs from before, and on what the jobs of this run were to do.
+
+        `fault`: why there is no before, where there should be one.
+        """
         sound, faults = self.project.select_sound()
         problems = sorted({problem for found in faults.values() for problem in found})
         failures = [status for status in statuses if not status.is_ok]
@@ -121,7 +167,8 @@ class Reporter:
             rows_before = self._compare_with_before(shown)
         except ConfigError as error:
             problems, rows, rows_before = [*problems, *error.problems], [], {}
-        return render_report(rows, rows_before, self.base, failures, _keep(problems), actions.find_run_url())
+        told = [*filter(None, [fault]), *_keep(problems)]
+        return render_report(rows, rows_before, self.base, failures, told, actions.find_run_url())
 
     def _find_affected(self, sound: Mapping[str, Experiment]) -> set[str]:
         if self.before is None:

@@ -21,6 +21,7 @@ from github.Requester import Requester
 
 from pipeline.comments import is_ours
 from pipeline.errors import PublishError, find_reason
+from pipeline.events import OpenPullRequest
 
 T = TypeVar("T")
 Published = Literal["created", "updated", "unchanged"]
@@ -95,8 +96,8 @@ class GitHub:
         api_url = os.environ.get("GITHUB_API_URL") or API_URL
         return cls(api_url, os.environ["GITHUB_TOKEN"].strip(), os.environ["GITHUB_REPOSITORY"])
 
-    def find_pull_requests(self, branch: str) -> list[int]:
-        """Return the numbers of the open pull requests of a branch of this very repository, the newest first."""
+    def find_pull_requests(self, branch: str) -> list[OpenPullRequest]:
+        """Return the open pull requests of a branch of this very repository, the newest first."""
         return self._persist(lambda: self._find_pull_requests(branch))
 
     def publish_comment(self, number: int, body: str) -> Published:
@@ -148,16 +149,16 @@ class GitHub:
         known = {"sha": sha, "url": f"{self._repository.url}/commits/{sha}"}
         return self._client.create_from_raw_data(Commit, known)
 
-    def _find_pull_requests(self, branch: str) -> list[int]:
+    def _find_pull_requests(self, branch: str) -> list[OpenPullRequest]:
         head = f"{self._repository_name.partition('/')[0]}:{branch}"
         pulls = self._repository.get_pulls(state="open", head=head)
         found = self._ask(
             f"find the pull requests of branch '{branch}' in {self._repository_name}",
-            lambda: [(pull.number, pull.head.ref, _name_source(pull)) for pull in pulls],
+            lambda: [(_read_pull(pull), pull.head.ref, _name_source(pull)) for pull in pulls],
         )
         # GitHub shows all where it cannot read the filter, and an owner may have two forks of one repository.
         here = self._repository_name.casefold()
-        return [number for number, ref, source in found if (ref, source.casefold()) == (branch, here)]
+        return [pull for pull, ref, source in found if (ref, source.casefold()) == (branch, here)]
 
     def _publish(self, number: int, body: str) -> Published:
         ours = self._find_comments(number)
@@ -305,6 +306,10 @@ def _read_comment(comment: IssueComment) -> _Comment:
     if user is None:
         return _Comment(comment.id, comment.body or "", "ghost", False)
     return _Comment(comment.id, comment.body or "", user.login, user.type == "Bot")
+
+
+def _read_pull(pull: PullRequest) -> OpenPullRequest:
+    return OpenPullRequest(pull.number, pull.base.ref)
 
 
 def _name_source(pull: PullRequest) -> str:

@@ -248,6 +248,17 @@ def test_a_pull_requests_base_is_shown_and_does_nothing(job: Job, origin: Origin
     assert f"against {base}" in Page(body).text
     assert Page(body).tags <= SAFE_TAGS
 
+    github.pull_requests[0].base = base
+    github.add_pull_request("feature")
+    job.start("push", {}, ref="feature")
+    job.monkeypatch.setenv("GITHUB_API_URL", github.url)
+    job.monkeypatch.setenv("GITHUB_TOKEN", "t0k3n")
+    assert job.ci("report").status == 0
+    assert job.obeyed == []
+    assert github.bodies(number) == [body]
+    assert f"Against {base}" in job.summary.text
+    assert job.summary.tags <= SAFE_TAGS | {"h1"}
+
 
 def test_plan_shows_a_value_when_it_is_hostile(job: Job) -> None:
     job.checkout.experiment("net", "params: {train: {note: a}}\n", trainer=NOTED)

@@ -14,12 +14,13 @@ MAX_BODY_CHARS = 65_536
 
 @dataclass
 class PullRequest:
-    """A pull request; its head may be in another repository, or in one that is gone."""
+    """A pull request; its head may be in another repository, or in one that is gone. Its base is a branch here."""
 
     number: int
     branch: str
     head_repository: str | None
     state: str = "open"
+    base: str = "main"
 
 
 @dataclass
@@ -78,6 +79,7 @@ def show_pull_request(contract: Contract, repository: str, pull_request: PullReq
         head["user"] = shown["head"]["user"]
         head["repo"] = {**shown["head"]["repo"], "full_name": pull_request.head_repository}
     shown["head"] |= head
+    shown["base"] |= {"ref": pull_request.base, "label": f"{owner_of(repository)}:{pull_request.base}"}
     shown["base"]["repo"]["full_name"] = repository
     return shown | {"number": pull_request.number, "state": pull_request.state, "requested_teams": []}
 

@@ -100,10 +100,12 @@ class GitHubStandIn:
         """The address that takes the place of https://api.github.com."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def add_pull_request(self, branch: str, *, head_repository: str | None = "", state: str = "open") -> int:
+    def add_pull_request(
+        self, branch: str, base: str = "main", *, head_repository: str | None = "", state: str = "open"
+    ) -> int:
         """Open a pull request and return its number. `head_repository`: "" is this very one, None one that is gone."""
         head = self.repository if head_repository == "" else head_repository
-        self.pull_requests.append(PullRequest(self._take_number(), branch, head, state))
+        self.pull_requests.append(PullRequest(self._take_number(), branch, head, state, base))
         return self.pull_requests[-1].number
 
     def add_comment(self, number: int, body: str, login: str | None = "octocat") -> int:

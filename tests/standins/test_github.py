@@ -172,7 +172,7 @@ def test_pages_lead_to_each_other_when_there_are_several(server: GitHubStandIn) 
 
 def test_pull_requests_are_filtered_as_github_does(server: GitHubStandIn) -> None:
     server.add_pull_request("x", state="closed")
-    server.add_pull_request("y", head_repository="mallory/fork")
+    server.add_pull_request("y", "x", head_repository="mallory/fork")
     server.add_pull_request("z", head_repository=None)
     found = {
         query: [pull["number"] for pull in ask(server, "GET", f"{REPO}/pulls{query}").json()]
@@ -193,6 +193,8 @@ def test_pull_requests_are_filtered_as_github_does(server: GitHubStandIn) -> Non
         "?head=mallory:y": [3],
         "?head=x": [4, 3, 1],  # it is no filter without an owner
     }
+    bases = [pull["base"]["label"] for pull in ask(server, "GET", f"{REPO}/pulls").json()]
+    assert bases == ["octo-lab:main", "octo-lab:x", "octo-lab:main"]
     assert server.violations == []
 
 
@@ -224,7 +226,7 @@ def test_answer_passes_when_it_is_anothers(server: GitHubStandIn) -> None:
 
 def test_state_is_told_when_asked_for_in_a_process(tmp_path: Path) -> None:
     state = {
-        "pull_requests": [{"number": 7, "branch": "x", "head_repository": "o/r", "state": "open"}],
+        "pull_requests": [{"number": 7, "branch": "x", "head_repository": "o/r", "state": "open", "base": "z"}],
         "comments": [{"id": 9, "number": 7, "body": "hello", "login": "octocat"}],
     }
     (tmp_path / "load.json").write_text(json.dumps(state))

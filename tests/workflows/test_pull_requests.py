@@ -1,5 +1,6 @@
 """A pull request is reported on, from what its branch has already: one comment, on GitHub's API as it is described."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,20 +78,24 @@ def test_the_comment_is_there_when_the_pull_request_is_opened_after_the_push(lab
     assert not list(lab.folder.rglob("pwned"))
 
 
-def test_a_push_updates_the_comment_of_its_open_pull_request(lab: Lab, github: GitHubStandIn) -> None:
+def test_a_push_updates_the_comments_of_its_open_pull_requests(lab: Lab, github: GitHubStandIn) -> None:
     start_branch(lab, "bins")
     lab.push("bins")
     run = act(lab, github, "pull_request", open_pull_request(lab, github, "bins"))
     assert run.status == 0, run.text
     (pending,) = github.bodies(1)
     assert "judge is out of date" in pending
+    lab.git("push", "--quiet", "origin", "main:refs/heads/release")
+    other = github.add_pull_request("bins", "release")
     head = lab.git("rev-parse", "HEAD")
     payload = {"before": lab.git("rev-parse", "HEAD~1"), "after": head, "repository": {"default_branch": "main"}}
     pushed = act(lab, github, "push", lab.write_event("push", payload), "--var", "FORCE_RESULTS=branch")
     assert pushed.status == 0, pushed.text
-    (comment,) = github.bodies(1)
-    assert "out of date" not in comment
-    assert "| judge | accuracy |" in comment
+    for number, base in ((1, "main"), (other, "release")):
+        (comment,) = github.bodies(number)
+        assert "out of date" not in comment
+        assert "| judge | accuracy |" in comment
+        assert re.findall(r"against ([\w ]+) \|", comment) == ["its parent", base]
 
 
 def test_a_fork_runs_nothing_on_our_machines(lab: Lab, github: GitHubStandIn) -> None:

@@ -1,6 +1,7 @@
 """`force ci report` in clones of real remotes: what a branch did to the metrics, said where people look."""
 
 import hashlib
+import html
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from pipeline.statuses import Status, write_status
 from tests.checkouts import Checkout, Ended
 from tests.recorded import override, read_lock, record, sync, write_lock
 from tests.remotes import Origin, add_origin, push
-from tests.standins.github import GitHubStandIn
+from tests.standins.github import NOT_ACCESSIBLE, GitHubStandIn
 from tests.steps import Step
 
 REPOSITORY = {"default_branch": "main"}
@@ -67,6 +68,14 @@ class Lab:
                 (self.checkout.root / path).rename(self._folder / f"aside{next(self._numbers)}")
         record(self.checkout)
         self.set_metrics(name, accuracy, **certificate)
+
+    def leave_release(self) -> None:
+        """Let `release` be what main is, and main go on with another x; `topic` starts from there."""
+        self.checkout.git("checkout", "--quiet", "main")
+        push(self.checkout, "release")
+        self.retrain("x", 6, 0.625)
+        push(self.checkout)
+        self.checkout.git("checkout", "--quiet", "-B", "topic")
 
     def hand_on(self, name: str, word: str = "ok", message: str = "", log: str = "") -> None:
         """Let the job of an experiment leave what is in the checkout."""
@@ -323,6 +332,130 @@ def test_the_pull_request_alone_has_a_comment_when_it_started_the_run(lab: Lab, 
     pull_request = {"number": second, "head": {"ref": "topic"}, "base": {"ref": "main"}}
     assert lab.report(name="pull_request", pull_request=pull_request).status == 0
     assert (len(server.bodies(first)), len(server.bodies(second))) == (0, 1)
+    assert lab.rows[1:] == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+
+
+AGAINST_MAIN = (
+    "| experiment | metric | value | against its parent | against main |\n| --- | --- | --- | --- | --- |\n"
+    "| x | accuracy | 0.8750 | 🟢 +0.3750 (common) | 🟢 +0.2500 |\n"
+)
+AGAINST_RELEASE = AGAINST_MAIN.replace("against main", "against release").replace("+0.2500", "+0.1250")
+
+
+def test_each_pull_request_is_compared_with_its_own_base_when_these_differ(lab: Lab, server: GitHubStandIn) -> None:
+    lab.leave_release()
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    to_main, to_release = server.add_pull_request("topic"), server.add_pull_request("topic", "release")
+    assert lab.report().status == 0
+    ((main_body,), (release_body,)) = (server.bodies(number) for number in (to_main, to_release))
+    assert AGAINST_MAIN in main_body
+    assert "release" not in main_body
+    assert AGAINST_RELEASE in release_body
+    assert "main" not in release_body
+    before, release_title, rest = lab.step.summary.partition("# Against release\n")
+    release_text, main_title, main_text = rest.partition("# Against main\n")
+    assert (before, bool(release_title), bool(main_title)) == ("", True, True)
+    assert AGAINST_RELEASE in release_text
+    assert AGAINST_MAIN in main_text
+
+
+def test_comment_is_the_same_when_the_push_or_the_pull_request_reports_last(lab: Lab, server: GitHubStandIn) -> None:
+    lab.leave_release()
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    server.add_pull_request("topic")
+    number = server.add_pull_request("topic", "release")
+    pull_request = {"number": number, "head": {"ref": "topic"}, "base": {"ref": "release"}}
+    assert lab.report(name="pull_request", pull_request=pull_request).status == 0
+    assert lab.step.summary.startswith("## Force Build\n")
+    (body,) = server.bodies(number)
+    assert AGAINST_RELEASE in body
+    assert f"comment on pull request {number}: unchanged\n" in lab.report().out
+
+
+def test_nothing_is_checked_out_twice_when_pull_requests_share_a_base(lab: Lab, server: GitHubStandIn) -> None:
+    lab.leave_release()
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    for base in ("main", "release", "main", "release"):
+        server.add_pull_request("topic", base)
+    job = lab.origin.clone(lab.checkout.root.parent / "job", "topic")
+    hook, log = job.root / ".git/hooks/post-checkout", job.root.parent / "checkouts"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\necho $2 >> '{log}'\n")
+    hook.chmod(0o755)
+    assert lab.report_from(job).status == 0
+    tip, main, release = (lab.origin.tip(branch) for branch in ("topic", "main", "release"))
+    assert log.read_text().split() == [tip, release, main]
+    assert len(server.comments) == 4
+
+
+def test_one_base_is_for_all_when_it_is_named(lab: Lab, server: GitHubStandIn) -> None:
+    lab.leave_release()
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    numbers = [server.add_pull_request("topic"), server.add_pull_request("topic", "other")]
+    assert lab.report("--base", "release").status == 0
+    bodies = [body for number in numbers for body in server.bodies(number)]
+    assert [AGAINST_RELEASE in body for body in bodies] == [True, True]
+    assert lab.step.summary.startswith("## Force Build\n")
+
+
+def test_default_branch_is_compared_when_it_has_a_pull_request_itself(lab: Lab, server: GitHubStandIn) -> None:
+    lab.leave_release()
+    number = server.add_pull_request("main", "release")
+    assert lab.report(branch="main").status == 0
+    assert lab.rows[0][-1] == "against release"
+    assert lab.rows[1:] == [["x", "accuracy", "0.6250", "🟢 +0.1250 (common)", "🔴 -0.1250"]]
+    assert len(server.bodies(number)) == 1
+
+
+def test_report_says_so_when_a_base_is_not_to_be_found(lab: Lab, server: GitHubStandIn) -> None:
+    empty = lab.origin.git("hash-object", "-t", "tree", "--stdin", "-w")
+    foreign = lab.checkout.git("commit-tree", "-m", "another root", empty)
+    lab.checkout.git("push", "--quiet", "origin", f"{foreign}:refs/heads/foreign")
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    to_main, to_nowhere, to_foreign = (server.add_pull_request("topic", it) for it in ("main", "nowhere", "foreign"))
+    assert lab.report().status == 0
+    main_body, nowhere_body, foreign_body = (
+        html.unescape(body) for number in (to_main, to_nowhere, to_foreign) for body in server.bodies(number)
+    )
+    assert "against main" in main_body
+    assert "❌" not in main_body
+    assert "- ❌ the base branch 'nowhere' is not there: nothing is compared with it" in nowhere_body
+    assert "- ❌ the base branch 'foreign' shares no commit with this one: nothing is compared with it" in foreign_body
+    assert "changes no experiment" not in nowhere_body + foreign_body
+    lab.hand_on("x")
+    assert lab.report().status == 0
+    assert "| x | accuracy | 0.8750 | 🟢 +0.3750 (common) |\n" in server.bodies(to_nowhere)[0]
+
+
+@pytest.mark.parametrize("is_remote_there", [True, False])
+def test_what_the_checkout_has_of_a_base_will_do_when_it_cannot_be_fetched(
+    lab: Lab, server: GitHubStandIn, is_remote_there: bool
+) -> None:
+    lab.leave_release()
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    number = server.add_pull_request("topic", "release")
+    job = lab.origin.clone(lab.checkout.root.parent / "job", "topic")
+    if is_remote_there:
+        lab.origin.git("update-ref", "-d", "refs/heads/release")
+    else:
+        lab.origin.root.rename(lab.origin.root.with_name("moved"))
+    assert lab.report_from(job).status == 0
+    assert AGAINST_RELEASE in server.bodies(number)[0]
+
+
+def test_summary_has_the_report_when_github_names_no_pull_request(lab: Lab, server: GitHubStandIn) -> None:
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    server.fail(403, NOT_ACCESSIBLE)
+    ended = lab.report()
+    assert ended.status == 8
+    assert ended.err.startswith("error: could not find the pull requests of branch 'topic' in octo-lab/force-build: ")
     assert lab.rows[1:] == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
 
 

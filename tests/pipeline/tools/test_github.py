@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.comments import build_body
 from pipeline.errors import PublishError
+from pipeline.events import OpenPullRequest
 from pipeline.tools.github import GitHub, Verdict
 from tests.checkouts import Checkout, make_checkout
 from tests.standins.answers import show_pull_request
@@ -58,6 +59,11 @@ def github(server: GitHubStandIn, sleeps: list[float]) -> GitHub:
 
 def connect(server: GitHubStandIn, sleeps: list[float], token: str = "") -> GitHub:
     return GitHub(server.url, token or server.token, server.repository, sleep=sleeps.append)
+
+
+def find(github: GitHub, branch: str) -> list[int]:
+    """Return the numbers of the pull requests that are found."""
+    return [pull.number for pull in github.find_pull_requests(branch)]
 
 
 def refused(github: GitHub, number: int = 1) -> str:
@@ -192,17 +198,25 @@ def test_pull_requests_are_found_when_the_branch_has_any_name(
     server.add_pull_request(f"{branch}x")
     server.add_pull_request(branch, state="closed")
     second = server.add_pull_request(branch)
-    assert github.find_pull_requests(branch) == [second, first]
-    assert decoy not in github.find_pull_requests(branch)
+    assert find(github, branch) == [second, first]
+    assert decoy not in find(github, branch)
+
+
+@pytest.mark.parametrize("base", HOSTILE_BRANCHES)
+def test_pull_requests_have_their_own_bases_when_these_differ(server: GitHubStandIn, github: GitHub, base: str) -> None:
+    first = server.add_pull_request("x", base)
+    second = server.add_pull_request("x", "release")
+    assert github.find_pull_requests("x") == [OpenPullRequest(second, "release"), OpenPullRequest(first, base)]
+    assert len(server.requests) == 1
 
 
 def test_only_pull_requests_from_here_are_found(server: GitHubStandIn, github: GitHub) -> None:
     server.add_pull_request("x", head_repository="mallory/force-build")
     server.add_pull_request("x", head_repository="octo-lab/fork-of-force-build")
     server.add_pull_request("x", head_repository=None)
-    assert github.find_pull_requests("x") == []
+    assert find(github, "x") == []
     mine = server.add_pull_request("x", head_repository=server.repository.title())
-    assert github.find_pull_requests("x") == [mine]
+    assert find(github, "x") == [mine]
 
 
 def test_only_pull_requests_from_here_are_found_when_github_shows_all(server: GitHubStandIn, github: GitHub) -> None:
@@ -213,12 +227,12 @@ def test_only_pull_requests_from_here_are_found_when_github_shows_all(server: Gi
     contract = read_contract(DESCRIPTION_PATH)
     shown = [show_pull_request(contract, server.repository, pull) for pull in server.pull_requests]
     server.fail(200, body=json.dumps(shown))
-    assert github.find_pull_requests("x") == [mine]
+    assert find(github, "x") == [mine]
 
 
 def test_pull_requests_are_found_when_there_are_several_pages(server: GitHubStandIn, github: GitHub) -> None:
     numbers = [server.add_pull_request("x") for _ in range(101)]
-    assert github.find_pull_requests("x") == numbers[::-1]
+    assert find(github, "x") == numbers[::-1]
 
 
 def test_comment_is_published_when_github_fails_twice_first(
@@ -234,7 +248,7 @@ def test_comment_is_published_when_github_fails_twice_first(
 def test_pull_requests_are_found_when_github_fails_twice_first(server: GitHubStandIn, github: GitHub) -> None:
     number = server.add_pull_request("x")
     server.fail(503, "Service unavailable", times=2)
-    assert github.find_pull_requests("x") == [number]
+    assert find(github, "x") == [number]
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
@@ -477,7 +491,7 @@ def test_environment_says_where_and_as_whom(server: GitHubStandIn, monkeypatch: 
     monkeypatch.setenv("GITHUB_REPOSITORY", server.repository)
     number = server.add_pull_request("x")
     github = GitHub.from_environment()
-    assert github.find_pull_requests("x") == [number]
+    assert find(github, "x") == [number]
     assert github.publish_comment(number, BODY) == "created"
 
 
