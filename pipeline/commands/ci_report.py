@@ -70,7 +70,10 @@ def _render(
 
 
 def _find_tip(root: Path, event: Event, token: str) -> str | None:
-    """Return the newest commit of the branch, which may have more results than the one that is checked out."""
+    """Return the newest commit of the branch, which may have more results than the one that is checked out.
+
+    A rehearsal is of what is checked out, which the branch need not have yet.
+    """
     head = git.find_commit(root, "HEAD")
     try:
         tip = git.fetch_branch(root, "origin", event.branch, token)
@@ -78,7 +81,9 @@ def _find_tip(root: Path, event: Event, token: str) -> str | None:
         if not _is_act():
             raise
         return head  # a clone without a remote that can be asked
-    return head if _is_act() and tip and head and git.is_ancestor(root, tip, head) else tip
+    if _is_act() and head and not (tip and git.is_ancestor(root, head, tip)):
+        return head
+    return tip
 
 
 def _is_act() -> bool:

@@ -265,6 +265,27 @@ def test_what_is_checked_out_counts_when_a_rehearsal_has_not_pushed_it(lab: Lab)
     assert "- x is out of date: train.epochs: 5 → 7\n" in lab.step.summary
 
 
+def test_what_is_checked_out_counts_when_a_rehearsal_is_of_a_branch_that_is_nowhere(lab: Lab) -> None:
+    job = lab.origin.clone(lab.checkout.root.parent / "rehearsal")
+    job.git("checkout", "--quiet", "-b", "fresh")
+    job.experiment("x", "params: {train: {epochs: 8}}\n")
+    job.commit()
+    ended = lab.report_from(job, branch="fresh")
+    assert (ended.status, ended.err) == (0, "")
+    assert "x is out of date" in lab.step.summary
+
+
+def test_what_is_checked_out_counts_when_the_branch_went_on_without_the_rehearsal(lab: Lab) -> None:
+    push(lab.checkout, "topic")
+    job = lab.origin.clone(lab.checkout.root.parent / "rehearsal", "topic")
+    lab.checkout.write("README.md", "the branch goes on")
+    lab.push_without_results()
+    job.experiment("x", "params: {train: {epochs: 8}}\n")
+    job.commit()
+    assert lab.report_from(job).status == 0
+    assert "x is out of date" in lab.step.summary
+
+
 def test_what_is_checked_out_counts_when_a_rehearsal_reaches_no_remote(lab: Lab) -> None:
     lab.retrain("x", 7, 0.875)
     push(lab.checkout, "topic")
