@@ -10,6 +10,15 @@ from pipeline.errors import ToolError
 from pipeline.images import ImageInputs, lay_out
 from pipeline.tools.process import Child, last_line, run
 
+_UNREACHABLE = (
+    "no such host",
+    "failed to do request",
+    "name resolution",
+    "No matching distribution",
+    "connection refused",
+)
+_ELSEWHERE = "--base names an image that is here, --wheelhouse a folder with the wheels; docs/ci.md"
+
 
 def build_image(inputs: ImageInputs, reference: str, source: str, say: Callable[[str], None]) -> None:
     """Build the image, and call it `reference`. `source` is the address of the repository, for a label.
@@ -36,7 +45,9 @@ def build_image(inputs: ImageInputs, reference: str, source: str, say: Callable[
             raise
         if status:
             reason = next((line for line in reversed(lines) if "ERROR" in line or "error" in line), "")
-            raise ToolError(f"the image cannot be built: {reason or last_line(chr(10).join(lines))}")
+            reason = reason or last_line("\n".join(lines))
+            hint = _ELSEWHERE if any(words in line for line in lines for words in _UNREACHABLE) else ""
+            raise ToolError(f"the image cannot be built: {reason}", hint)
 
 
 def _find_builder() -> list[str]:

@@ -157,3 +157,17 @@ def test_a_broken_build_is_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 5
     assert done.stderr.splitlines()[-1].startswith("error: the image cannot be built: ")
+
+
+def test_a_base_that_cannot_be_pulled_brings_a_hint(tmp_path: Path) -> None:
+    lab = make_lab(tmp_path)
+    done = subprocess.run(
+        ["force", "image", "build", "--base", "127.0.0.1:9/lab/base:1"],
+        cwd=lab.root,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 5
+    assert done.stderr.splitlines()[-1].startswith("hint: --base names an image that is here, --wheelhouse a folder ")
