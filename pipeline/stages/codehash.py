@@ -96,16 +96,20 @@ def _dump(part: Any) -> str:
     """Return a syntax tree as text, on every Python the same, which `ast.dump` is not."""
     if isinstance(part, list):
         return f"[{', '.join(map(_dump, part))}]"
-    if not isinstance(part, ast.AST):
-        return repr(part)
-    fields = [(name, getattr(part, name, None)) for name in part._fields]
-    fields = [(name, value) for name, value in fields if not _is_unused(part, name, value)]
-    return f"{type(part).__name__}({', '.join(f'{name}={_dump(value)}' for name, value in fields)})"
+    if isinstance(part, ast.AST):
+        return f"{type(part).__name__}({', '.join(f'{name}={_dump(value)}' for name, value in _list_fields(part))})"
+    return repr(part)
 
 
-def _is_unused(node: ast.AST, name: str, value: Any) -> bool:
-    """Say whether a field is an optional one that is not there; type_params is Python 3.12's, and says no more."""
-    return name == "type_params" or (value is None and getattr(type(node), name, ...) is None)
+def _list_fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
+    """Yield the fields that are there, without what Python 3.12 adds: type_params, and empty texts in f-strings."""
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(node, ast.JoinedStr):
+            value = [member for member in node.values if getattr(member, "value", None) != ""]
+        is_there = value is not None or getattr(type(node), name, ...) is not None
+        if is_there and name != "type_params":
+            yield name, value
 
 
 def _find_lambda(source: str, function: Any) -> ast.AST:
