@@ -181,6 +181,19 @@ class Machine:
         self.info_path = folder / "info.json"
         self.set_info()
 
+    def remove(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Take a program from PATH, also the machine's own, but nothing else that stands beside it."""
+        (self.bin / name).unlink()
+        folders = [Path(folder) for folder in os.environ["PATH"].split(os.pathsep)]
+        for number, folder in enumerate(folders):
+            if (folder / name).exists():
+                folders[number] = self.data / f"bin-{number}"
+                folders[number].mkdir()
+                for path in folder.iterdir():
+                    if path.name != name:
+                        (folders[number] / path.name).symlink_to(path)
+        monkeypatch.setenv("PATH", os.pathsep.join(map(str, folders)))
+
     def install(self, name: str, text: str) -> None:
         """Put a program on PATH, before any other of its name."""
         (self.bin / name).write_text(text)
@@ -285,10 +298,7 @@ def test_gpu_is_not_tried_when_it_is_hidden(
 def test_label_decides_when_there_is_no_gpu(
     machine: Machine, force: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = os.environ["PATH"]
-    bare = os.pathsep.join(folder for folder in path.split(os.pathsep) if not Path(folder, "nvidia-smi").exists())
-    (machine.bin / "nvidia-smi").unlink()
-    monkeypatch.setenv("PATH", f"{machine.bin}{os.pathsep}{bare}")
+    machine.remove("nvidia-smi", monkeypatch)
     finding = examine_runner(force)["NVIDIA driver"]
     assert (finding["is_fine"], finding["mend"]) == (False, "sudo apt-get install nvidia-driver")
     assert examine_runner(force, "--labels", "cpu,big")["NVIDIA driver"]["is_fine"]
