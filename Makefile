@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install dev run test test-ci check lint bench lock clean
+.PHONY: help install dev run test test-ci test-gpu check lint bench lock clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -27,16 +27,20 @@ run: $(VENV)/ready
 
 #: make test    lint, types and every test: the slow flows, and the workflows with act and Docker
 test: lint
-	pytest -n 2 --dist worksteal -m "not docker"
+	pytest -n 2 --dist worksteal -m "not docker and not gpu"
 	$(MAKE) test-ci
 
 #: make test-ci the workflows' tests alone; on Debian, as root, it installs and starts what they need
 test-ci: $(VENV)/ready-dev
 	tests/workflows/engine.sh pytest -n 2 --dist loadfile -m docker
 
+#: make test-gpu the tests of the common code on this machine's GPU
+test-gpu: $(VENV)/ready-dev
+	pytest -m gpu tests/common
+
 #: make check   lint, types and the fast tests
 check: lint
-	pytest -n 2 --dist worksteal -m "not slow and not docker"
+	pytest -n 2 --dist worksteal -m "not slow and not docker and not gpu"
 
 lint: $(VENV)/ready-dev
 	ruff check . && ruff format --check .

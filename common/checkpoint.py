@@ -73,10 +73,11 @@ class Checkpoints:
         self._newest = None
         self._started = time.perf_counter()
         self._identity = _identify(parts, num_epochs)
+        device = _find_device(parts)
         paths = [path for (fit, _), path in self._list() if fit == self._num_fits]
         for path in paths:
             try:
-                state = _read(path, self._identity)
+                state = _read(path, self._identity, device)
             except (FileNotFoundError, UnusableCheckpointError) as error:
                 log.warning("%s is not used: %s", path.name, error)
             else:
@@ -138,13 +139,22 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
 
+def _list_tensors(parts: Mapping[str, Stateful]) -> dict[str, torch.Tensor]:
+    members = parts["model"].state_dict().items()
+    return {name: member for name, member in members if isinstance(member, torch.Tensor)}
+
+
+def _find_device(parts: Mapping[str, Stateful]) -> torch.device:
+    """Return where the model is."""
+    return next((tensor.device for tensor in _list_tensors(parts).values()), torch.device("cpu"))
+
+
 def _identify(parts: Mapping[str, Stateful], num_epochs: int) -> dict[str, str]:
     """Return what tells one training from another, if the folder should ever be that of other inputs."""
-    tensors = {name: tensor for name, tensor in parts["model"].state_dict().items() if isinstance(tensor, torch.Tensor)}
     return {
         "the model": type(parts["model"]).__qualname__,
         "the number of epochs": str(num_epochs),
-        **{name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in tensors.items()},
+        **{name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in _list_tensors(parts).items()},
     }
 
 
@@ -185,15 +195,22 @@ def _without_numpy(value: Any) -> Any:
     return value
 
 
-def _read(path: Path, identity: dict[str, str]) -> dict[str, Any]:
-    """Return the state in a file. Raises UnusableCheckpointError where it is not whole, or of another training."""
+def _read(path: Path, identity: dict[str, str], device: torch.device) -> dict[str, Any]:
+    """Return the state in a file, on `device` what was on a GPU: the writer's may not be here.
+
+    Raises UnusableCheckpointError where it is not whole, or of another training.
+    """
+
+    def place(data: Any, location: str) -> Any:
+        return data if location == "cpu" else data.to(device=device)
+
     size = path.stat().st_size - _TRAILER_SIZE
     with path.open("rb") as stream:
         stream.seek(max(0, size))
         if stream.read() != _build_trailer(path, size):
             raise UnusableCheckpointError("it is truncated, damaged or of another format")
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location=place)
     except pickle.UnpicklingError as error:
         raise UnusableCheckpointError("it holds more than tensors and plain types") from error
     for key in {**identity, **state["identity"]}:

@@ -187,6 +187,15 @@ def test_line_says_so_when_the_machine_is_another(
     assert "this is torch 0.1 on " in log.messages[1]
 
 
+def test_training_goes_on_without_a_gpu_when_one_wrote_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")  # what the file of a GPU says
+        _train(tmp_path / "parts", 2)
+    assert _states(_train(tmp_path / "parts", 3)) == _states(_train(tmp_path / "whole", 3))
+
+
 def test_file_holds_tensors_and_plain_types_alone(tmp_path: Path) -> None:
     _train(tmp_path, 1)
     state = torch.load(tmp_path / "fit-1-epoch-1.pt", weights_only=True)

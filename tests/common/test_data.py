@@ -76,6 +76,18 @@ def test_metadata_describes_the_train_inputs() -> None:
     assert dataset.metadata.num_samples == {name: len(dataset.split(name)) for name in SPLITS}
 
 
+def test_metadata_are_the_same_however_many_cores_add_them_up() -> None:
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for num_threads in (1, 2, 4):
+            torch.set_num_threads(num_threads)
+            found.append(Digits(CONFIG).prepare().metadata)
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+
+
 def test_digits_are_images_of_ink_between_0_and_1() -> None:
     samples = Digits(CONFIG).read()
     assert (samples.inputs.shape, samples.inputs.dtype) == ((1797, 1, 8, 8), torch.float32)

@@ -23,6 +23,8 @@ from common.trainer import Config, Trainer
 from experiments.random_shifts.loader import ShiftingLoader
 from tests.datasets import make_dataset, make_loader
 
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
 Weights = dict[str, Tensor]
 History = list[dict[str, Any]]
 
@@ -79,7 +81,7 @@ class AveragingTrainer(Trainer):
     def train_step(self, model: nn.Module, batch: Batch, optimizer: Optimizer) -> Tensor:
         """Return the loss of a step on noisy images; the more steps, the less noise."""
         self.num_steps += 1
-        noise = (random.random() + np.random.randn() + torch.rand(1)) / self.num_steps
+        noise = (random.random() + np.random.randn() + torch.rand(1)).to(self.device) / self.num_steps
         loss = super().train_step(model, batch._replace(inputs=batch.inputs + noise.float()), optimizer)
         self.average.update_parameters(model)
         return loss
@@ -127,8 +129,10 @@ def _is_equal(ours: Weights, theirs: Weights) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def _make_trainer(trainer_class: type[Trainer] = Trainer, *, epochs: int = 3, seed: int = 0) -> Trainer:
-    return trainer_class(Config(epochs=epochs, learning_rate=0.03), engine.Config(device="cpu", seed=seed))
+def _make_trainer(
+    trainer_class: type[Trainer] = Trainer, *, epochs: int = 3, seed: int = 0, device: Any = "cpu"
+) -> Trainer:
+    return trainer_class(Config(epochs=epochs, learning_rate=0.03), engine.Config(device=device, seed=seed))
 
 
 def _fit(trainer: Trainer, dataset: Dataset | None = None) -> tuple[Weights, History]:
@@ -146,9 +150,10 @@ def _train(
     trainer_class: type[Trainer] = Trainer,
     loader_class: type[Loader] = Loader,
     kill_when: Callable[[History], bool] = lambda history: False,
+    device: str = "cpu",
 ) -> tuple[Weights, History]:
     """Train as a process of its own would, until it is killed; return weights and history without times."""
-    trainer, dataset = _make_trainer(trainer_class, epochs=4), make_dataset()
+    trainer, dataset = _make_trainer(trainer_class, epochs=4, device=device), make_dataset()
     trainer.checkpoints = Checkpoints(folder) if folder else None
     net = ConvNet(model.Config(channels=4, dropout=0.5), dataset.metadata)
     train = loader_class(dataset.train, loader.Config(16), training=True, seed=0)
@@ -163,14 +168,17 @@ def _train(
     return _copy_weights(net), history
 
 
-def _train_until(folder: Path, num_rows: int, *classes: Any) -> None:
+def _train_until(folder: Path, num_rows: int, *classes: Any, device: str = "cpu") -> None:
     """Train until a process has recorded so many rows and is killed."""
     with pytest.raises(Killed):
-        _train(folder, *classes, kill_when=lambda history: len(history) == num_rows)
+        _train(folder, *classes, kill_when=lambda history: len(history) == num_rows, device=device)
 
 
-def test_weights_are_equal_to_the_bit_when_the_seed_is() -> None:
-    assert _is_equal(_fit(_make_trainer(seed=3))[0], _fit(_make_trainer(seed=3))[0])
+@pytest.mark.parametrize("device", DEVICES)
+def test_weights_are_equal_to_the_bit_when_the_seed_is(device: str) -> None:
+    ours, theirs = (_fit(_make_trainer(seed=3, device=device))[0] for _ in range(2))
+    assert {tensor.device.type for tensor in ours.values()} == {device}
+    assert _is_equal(ours, theirs)
 
 
 def test_weights_differ_when_the_seed_does() -> None:
@@ -244,18 +252,32 @@ def test_loss_is_smoothed_when_the_config_says_so() -> None:
     assert smooth > plain + 0.1
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("loader_class", [Loader, ShiftingLoader])
 @pytest.mark.parametrize("trainer_class", [Trainer, AveragingTrainer, UnsureTrainer])
 def test_killed_training_goes_on_to_the_bit(
-    tmp_path: Path, trainer_class: type[Trainer], loader_class: type[Loader]
+    tmp_path: Path, trainer_class: type[Trainer], loader_class: type[Loader], device: str
 ) -> None:
-    weights, history = _train(None, trainer_class, loader_class)
+    weights, history = _train(None, trainer_class, loader_class, device=device)
     for epoch in (1, 2, 3, 4):
         folder = tmp_path / str(epoch)
-        _train_until(folder, epoch, trainer_class, loader_class)
-        again, whole = _train(folder, trainer_class, loader_class)
+        _train_until(folder, epoch, trainer_class, loader_class, device=device)
+        again, whole = _train(folder, trainer_class, loader_class, device=device)
         assert _is_equal(again, weights)
         assert str(whole) == str(history)  # as text, nan is nan
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("trainer_class", [Trainer, AveragingTrainer])
+@pytest.mark.parametrize(("before", "after"), [("cpu", "cuda"), ("cuda", "cpu")])
+def test_killed_training_goes_on_when_only_one_of_two_machines_has_a_gpu(
+    tmp_path: Path, trainer_class: type[Trainer], before: str, after: str
+) -> None:
+    _train_until(tmp_path, 3, trainer_class, device=before)
+    weights, history = _train(tmp_path, trainer_class, device=after)
+    assert {tensor.device.type for tensor in weights.values()} == {after}
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    assert history[:2] == _train(None, trainer_class, device=before)[1][:2]
 
 
 def test_training_goes_on_to_the_bit_when_it_is_killed_in_each_epoch(tmp_path: Path) -> None:

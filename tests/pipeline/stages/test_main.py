@@ -52,6 +52,22 @@ class EndlessDigits(Digits):
         threading.Event().wait()
         return super().read()
 '''
+COUNTING = '''\
+"""A source that says how many threads read it."""
+
+import torch
+
+from common.data import Digits, Samples
+
+
+class CountingDigits(Digits):
+    """Counts threads."""
+
+    def read(self) -> Samples:
+        """Say how many threads there are."""
+        print(f"threads: {torch.get_num_threads()}", flush=True)
+        return super().read()
+'''
 
 
 def _write_task(checkout: Checkout, module: str, class_name: str) -> Path:
@@ -138,3 +154,11 @@ def test_stage_ends_when_its_standard_input_is_closed(checkout: Checkout) -> Non
         process.stdin.close()
         assert process.wait(PATIENCE_S) == 143
     assert sorted(path.name for path in target.iterdir()) == ["task.json"]
+
+
+def test_data_are_prepared_by_one_thread_on_every_machine(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    checkout.experiment("counting", data=COUNTING)
+    with _start(checkout, _write_task(checkout, "experiments.counting.data", "CountingDigits")) as process:
+        assert process.wait(PATIENCE_S) == 0
+        assert "threads: 1\n" in _read_log(process)
