@@ -104,7 +104,7 @@ def _cut(text: str, limit: int) -> str:
 def _clean(text: str) -> str:
     """Return a text with one kind of line end, and a replacement character for what no reader sees or no file holds."""
     text = re.sub(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]", "\n", text)
-    return "".join("\ufffd" if _is_hidden(character) else character for character in text)
+    return text.translate({ord(character): "\ufffd" for character in set(text) if _is_hidden(character)})
 
 
 def _is_hidden(character: str) -> bool:

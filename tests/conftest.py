@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from pipeline import cli
+from pipeline import cli, modules
 from tests.checkouts import Checkout, Ended, make_checkout
 from tests.flows.commands import ENVIRONMENT
 
@@ -19,6 +20,12 @@ def _outside_of_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name in ("CI", "ACT") or name.startswith(("GITHUB_", "RUNNER_", "FORCE_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _parse_once() -> None:
+    """Parse what is the same in a thousand checkouts once; the facts of a source are not to be changed anyway."""
+    modules.parse_source = cache(modules.parse_source)
 
 
 @pytest.fixture
