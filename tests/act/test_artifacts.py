@@ -16,6 +16,8 @@ from pipeline.documents import parse_yaml
 from tests.act.server import ActServer, serve
 from tests.checkouts import ROOT
 
+pytestmark = pytest.mark.slow
+
 STAND_INS = ROOT / ".github" / "act"
 
 

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 
 from common import trainer
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Config(trainer.Config):

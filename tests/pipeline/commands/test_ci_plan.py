@@ -12,6 +12,8 @@ from tests.recorded import override, record, sync
 from tests.remotes import Origin, add_origin, push
 from tests.steps import Command, Step, read_commands
 
+pytestmark = pytest.mark.slow
+
 ZEROS = "0" * 40
 REPOSITORY = {"default_branch": "main", "full_name": "octo-lab/force-build"}
 NOTHING: dict[str, str] = {}

@@ -18,6 +18,8 @@ from tests.remotes import Origin, add_origin, push
 from tests.standins.github import NOT_ACCESSIBLE, GitHubStandIn
 from tests.steps import Step
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = {"default_branch": "main"}
 EVALUATE = "outputs/evaluate"
 

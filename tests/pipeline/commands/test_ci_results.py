@@ -17,6 +17,8 @@ from tests.recorded import record, resolve, sync
 from tests.remotes import Origin, add_origin, push
 from tests.steps import Step, read_commands
 
+pytestmark = pytest.mark.slow
+
 Force = Callable[..., Ended]
 NAMES = ("x", "y", "z")
 DROPPED = "a newer push has changed what this is a result of; kept as it is"

@@ -13,6 +13,8 @@ from tests.remotes import Origin, add_origin, push
 from tests.standins.github import GitHubStandIn
 from tests.steps import Step
 
+pytestmark = pytest.mark.slow
+
 RESULTS = "results: x\n\nOf the files at 0123456789.\n"
 
 

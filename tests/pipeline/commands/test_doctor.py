@@ -19,6 +19,8 @@ from pipeline.commands import doctor_runner
 from tests.checkouts import ROOT, Checkout, Ended
 from tests.recorded import override, read_lock, record
 
+pytestmark = pytest.mark.slow
+
 Findings = dict[str, dict[str, Any]]
 CACHE = "DVC cache"
 

@@ -13,6 +13,8 @@ from pipeline.tools.git import commit_files, fetch_branch, hold_worktree, is_rac
 from tests.checkouts import Checkout
 from tests.remotes import Origin, add_origin, push
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "ghs_s3cr3t"
 
 
