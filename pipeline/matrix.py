@@ -22,7 +22,6 @@ class Entry:
     name: str  # of artifacts; as experiment, or experiment-stage for a shared one
     targets: tuple[str, ...]  # as `force run` takes them
     seconds: float | None  # about how long it will take; None where nothing like it ever ran
-    is_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def build_matrix(
         for stage_id, stage in stages.items():
             if stage_id in shared and stage_id not in depths:
                 depths[stage_id] = _find_depth(stage, depths)
-                entry = Entry("-".join(stage_id), (":".join(stage_id),), estimate(stage), is_shared=True)
+                entry = Entry("-".join(stage_id), (":".join(stage_id),), estimate(stage))
                 waves[min(depths[stage_id], NUM_WAVES - 1)].append(entry)
     for name, stages in needed.items():
         depth = max((depths[stage_id] + 1 for stage_id in stages if stage_id in shared), default=0)
