@@ -73,10 +73,19 @@ def read_build_options(environment: Mapping[str, str]) -> tuple[str, Path | None
 
 
 def find_build_options(state_dir: Path, environment: Mapping[str, str]) -> tuple[str, Path | None]:
-    """Return (base, wheelhouse): each as the environment has it, else as the last build in this checkout had it."""
-    remembered = read_json(state_dir / OPTIONS_FILE) or {}
-    options = {**remembered, **{name: value for name, value in environment.items() if value}}
-    return read_build_options(options)
+    """Return (base, wheelhouse): each as the environment has it, else as the last build in this checkout had it.
+
+    Raises ConfigError where the last build's wheelhouse is gone.
+    """
+    path = state_dir / OPTIONS_FILE
+    remembered = read_json(path)
+    remembered = remembered if isinstance(remembered, dict) else {}
+    given = {name: value for name in (BASE_VARIABLE, WHEELHOUSE_VARIABLE) if (value := environment.get(name))}
+    base, wheelhouse = read_build_options({**remembered, **given})
+    if wheelhouse and WHEELHOUSE_VARIABLE not in given and not wheelhouse.is_dir():
+        hint = f"name another with --wheelhouse, or forget what the last build was asked for: rm {path}"
+        raise ConfigError([Problem(str(wheelhouse), 0, 0, "is gone; the last image was built from it", hint)])
+    return base, wheelhouse
 
 
 def remember_build_options(state_dir: Path, base: str, wheelhouse: Path | None) -> None:

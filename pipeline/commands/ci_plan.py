@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -33,20 +34,20 @@ def command() -> None:
     project = find_project(Path.cwd())
     try:
         event = read_event(os.environ)
-        experiments, changes, faults = ({}, [], []) if event.is_deletion else select_affected(project, event)
-        experiments, unreadable = drop_unreadable(project, experiments)
-        matrix = plan_matrix(project, experiments)
-        faults = sorted({*faults, *unreadable})
-        if faults and not _runs(matrix, event):
-            raise ConfigError(faults)
+        found = Selection() if event.is_deletion else select_affected(project, event)
+        for problem in found.foreign_faults:
+            actions.annotate("warning", problem.message, problem.path, problem.line)
+        matrix = plan_matrix(project, found.experiments)
+        if found.faults and not _runs(matrix, event):
+            raise ConfigError(found.faults)
     except ForceError as error:
         actions.annotate_error(error)
         raise
-    for fault in faults:
+    for fault in found.faults:
         actions.annotate("error", fault.message, fault.path, fault.line)
     project.index.save()
-    _write(matrix, event, len(faults))
-    actions.add_summary(render_summary(matrix, changes, event, faults))
+    _write(matrix, event, len(found.faults))
+    actions.add_summary(render_summary(matrix, found, event))
     rows = [[str(n), e.name, " ".join(e.targets), format_s(e.seconds)] for n, e in _number(matrix)]
     print_table(["wave", "job", "targets", "about"], rows)
 
@@ -62,27 +63,52 @@ def read_event(environment: Mapping[str, str]) -> Event:
     )
 
 
-def select_affected(project: Project, event: Event) -> tuple[dict[str, Experiment], list[Change], list[Problem]]:
-    """Return the sound experiments that an event asks for or affects, why, and the faults in what it changed.
+@dataclass(frozen=True)
+class Selection:
+    """What an event affects."""
 
-    Faults elsewhere are only noted: they are somebody else's. Raises ConfigError for one that is asked for.
-    """
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)  # the sound ones
+    changes: list[Change] = field(default_factory=list)
+    faults: list[Problem] = field(default_factory=list)  # in what was changed
+    foreign_faults: list[Problem] = field(default_factory=list)  # elsewhere: somebody else's
+
+
+def select_affected(project: Project, event: Event) -> Selection:
+    """Return the experiments that an event asks for or affects, and why. Raises ConfigError for what is asked for."""
     if event.name == "workflow_dispatch":
         experiments = project.select(event.experiments)
-        return experiments, [Change(name, "", "", ("asked for",)) for name in experiments], []
+        experiments, unreadable = _drop_unreadable(project, experiments)
+        return Selection(experiments, [Change(name, "", "", ("asked for",)) for name in experiments], unreadable)
     if event.name == "pull_request":  # of any branch, also one of a fork that is called as its base
         start = git.find_start(project.root, "", event.base_branch, "")
     else:
         start = git.find_start(project.root, event.branch, event.default_branch, event.before)
     changed = git.list_changed(project.root, start, None)
     sound, faults = project.select_sound()
-    ours = find_own_faults(faults, changed)
+    ours, foreign = _split_faults(faults, changed)
     changes = find_changes_since(project, sound, start, changed)
     affected = {name: sound[name] for name in dict.fromkeys(c.experiment for c in changes) if name in sound}
-    return affected, changes, ours
+    affected, unreadable = _drop_unreadable(project, affected)
+    return Selection(affected, changes, sorted({*ours, *unreadable}), foreign)
 
 
-def drop_unreadable(
+def find_debts(project: Project, event: Event) -> list[str]:
+    """Return what a branch owes of what it changes since it left the default branch.
+
+    These are experiments without results for its files, and files with faults.
+    """
+    found = select_affected(project, replace(event, name="push", before=""))
+    ownership = project.ownership(dict(found.experiments))
+    planner = project.planner(ownership)
+    stale = [
+        name
+        for name in found.experiments
+        if any(planner.find_staleness(ownership.effective(name, stage)) for stage in STAGES)
+    ]
+    return [*stale, *dict.fromkeys(fault.path for fault in found.faults)]
+
+
+def _drop_unreadable(
     project: Project, experiments: dict[str, Experiment]
 ) -> tuple[dict[str, Experiment], list[Problem]]:
     """Return those experiments whose recorded results can be read, and the faults in the others' dvc.lock."""
@@ -97,12 +123,12 @@ def drop_unreadable(
             faults += error.problems
         else:
             readable[name] = experiment
-    return readable, faults
+    return readable, list(dict.fromkeys(faults))
 
 
-def plan_matrix(project: Project, experiments: dict[str, Experiment]) -> Matrix:
+def plan_matrix(project: Project, experiments: Mapping[str, Experiment]) -> Matrix:
     """Return the jobs for what is not up to date among these experiments, as git records it."""
-    ownership = project.ownership(experiments)
+    ownership = project.ownership(dict(experiments))
     planner = project.planner(ownership)
 
     def estimate(stage: Stage) -> float | None:
@@ -111,15 +137,16 @@ def plan_matrix(project: Project, experiments: dict[str, Experiment]) -> Matrix:
     return build_matrix(list(experiments), ownership, lambda stage: bool(planner.find_staleness(stage)), estimate)
 
 
-def render_summary(matrix: Matrix, changes: list[Change], event: Event, faults: list[Problem]) -> str:
+def render_summary(matrix: Matrix, found: Selection, event: Event) -> str:
     """Return the plan as Markdown."""
     if event.is_deletion:
         return "The branch was deleted: nothing to do."
     asked = f"<code>{escape_cell(event.branch)}</code>" if event.branch else "this commit"
     lines = [f"### Plan for {asked}", ""]
-    if faults:
-        lines += ["Left out, and the gate will fail for it:", "", *(f"- {escape_text(str(f))}" for f in faults), ""]
-    if not changes:
+    if found.faults:
+        faults = [f"- {escape_text(str(fault))}" for fault in found.faults]
+        lines += ["Left out, and the gate will fail for it:", "", *faults, ""]
+    if not found.changes:
         return "\n".join([*lines, "No stage of an experiment is affected: nothing to do."])
     if matrix.entries:
         lines += ["| wave | job | runs | about |", "| --- | --- | --- | --- |"]
@@ -132,24 +159,22 @@ def render_summary(matrix: Matrix, changes: list[Change], event: Event, faults: 
     else:
         lines.append("All results are there already: nothing to run.")
     lines += ["", "<details><summary>why</summary>", "", "| experiment | stage | reason |", "| --- | --- | --- |"]
-    for change in changes[:_MAX_ROWS]:
+    for change in found.changes[:_MAX_ROWS]:
         lines.append(
             f"| {escape_cell(change.experiment)} | {change.stage} | {escape_cell('; '.join(change.reasons))} |"
         )
-    if len(changes) > _MAX_ROWS:
-        lines.append(f"| … and {len(changes) - _MAX_ROWS} more | | |")
+    if len(found.changes) > _MAX_ROWS:
+        lines.append(f"| … and {len(found.changes) - _MAX_ROWS} more | | |")
     return "\n".join([*lines, "", "</details>"])
 
 
-def find_own_faults(faults: dict[str, list[Problem]], changed: set[str]) -> list[Problem]:
-    """Return the faults of experiments that changed, and of what all share; warn of the others."""
+def _split_faults(faults: dict[str, list[Problem]], changed: set[str]) -> tuple[list[Problem], list[Problem]]:
+    """Return the faults of experiments that changed and of what all share, and those of the others."""
     folders = {_folder_of_path(path) for path in changed if path.startswith("experiments/")}
     everything = {problem for found in faults.values() for problem in found}
     ours = {problem for name, found in faults.items() if folder_of(name) in folders for problem in found}
     ours |= {p for p in everything if _folder_of_path(p.path) in folders or not p.path.startswith("experiments/")}
-    for problem in sorted(everything - ours):
-        actions.annotate("warning", problem.message, problem.path, problem.line)
-    return list(ours)
+    return sorted(ours), sorted(everything - ours)
 
 
 def _folder_of_path(path: str) -> str:

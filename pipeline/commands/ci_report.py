@@ -96,7 +96,7 @@ def _find_pull_requests(event: Event) -> tuple[Sequence[OpenPullRequest], Publis
     if event.number:
         return [OpenPullRequest(event.number, event.base_branch)], None
     try:
-        return _connect().find_pull_requests(event.branch), None
+        return connect().find_pull_requests(event.branch), None
     except PublishError as error:
         return [], error
 
@@ -139,14 +139,22 @@ def _comment(texts: Mapping[int, str]) -> None:
     if not texts:
         click.echo("the branch has no open pull request: the report is in the summary alone")
         return
-    client = _connect()
+    client = connect()
+    refusals = []
     for number, text in texts.items():
-        done = client.publish_comment(number, build_body(text, actions.find_run_url()))
-        click.echo(f"comment on pull request {number}: {done}")
+        try:
+            done = client.publish_comment(number, build_body(text, actions.find_run_url()))
+        except PublishError as error:  # the others are to have theirs
+            refusals.append(error)
+        else:
+            click.echo(f"comment on pull request {number}: {done}")
+    if refusals:
+        raise refusals[0]
 
 
-def _connect() -> Any:
-    return importlib.import_module("pipeline.tools.github").GitHub.from_environment()  # loads slowly
+def connect() -> Any:
+    """Return GitHub, as the environment names it; its client loads slowly, and only here."""
+    return importlib.import_module("pipeline.tools.github").GitHub.from_environment()
 
 
 class Reporter:

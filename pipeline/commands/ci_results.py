@@ -78,7 +78,7 @@ class Publisher:
                 return f"committed {commit[:10]} to {self.branch}: {', '.join(names)}"
             if not git.is_race(reason):
                 break
-        hint = "the job needs `permissions: contents: write`, and a rule of the branch must let it push"
+        hint = "the job needs `permissions: contents: write`, and the branch's rules must let it push: docs/ci.md"
         raise PublishError(f"the results cannot be pushed to '{self.branch}': {reason}", hint)
 
     def _commit(
@@ -92,9 +92,9 @@ class Publisher:
             return git.commit_files(tree, sorted(taken), message), dropped
 
 
-def is_results(email: str, message: str) -> bool:
-    """Say whether a commit with this author's address and message is one of ours."""
-    return email == git.BOT_EMAIL and message.startswith(_SUBJECT)
+def is_results(commit: git.Commit) -> bool:
+    """Say whether a commit is one of ours, as we pushed it: whoever amends one is its committer."""
+    return {commit.author_email, commit.committer_email} == {git.BOT_EMAIL} and commit.subject.startswith(_SUBJECT)
 
 
 def select_results(

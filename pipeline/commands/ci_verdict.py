@@ -1,55 +1,90 @@
-"""`force ci verdict`: say on GitHub how a push ended, on the commit that was pushed and on the results that it got."""
+"""`force ci verdict`: say on GitHub how a push ended, on its commit and on what the branch has come to by then."""
 
-import importlib
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import click
 
-from pipeline.commands.ci_plan import read_event
+from pipeline.commands.ci_plan import find_debts, read_event
+from pipeline.commands.ci_report import connect
 from pipeline.commands.ci_results import is_results
-from pipeline.tools import actions
+from pipeline.events import Event
+from pipeline.project import Project, find_project
+from pipeline.tools import actions, git
+from pipeline.verdicts import CONTEXT, Verdict, judge
 
-if TYPE_CHECKING:
-    from pipeline.tools.github import CommitInfo
-
-CONTEXT = "force/experiments"  # what a branch rule may require
 _STATES = {"success": "success", "failure": "failure"}
+_MAX_LOOKS = 10
 
 
 @click.command()
 @click.argument("result", type=click.Choice(["success", "failure", "cancelled", "skipped"]))
 @click.option("--description", default="", help="A few words on it.")
 @click.option("--commit", envvar="GITHUB_SHA", required=True, help="The commit that the workflow ran for.")
-@click.option("--branch", envvar="GITHUB_REF_NAME", required=True, help="The branch that was pushed.")
-def command(result: str, description: str, commit: str, branch: str) -> None:
-    """Set the status `force/experiments`: RESULT, of a push; and on results, that of the push that they stand on.
+@click.option("--results", default="branch", help="Where results go; `none`: the branch is not to have them.")
+def command(result: str, description: str, commit: str, results: str) -> None:
+    """Set the status `force/experiments`: RESULT, on the commit that was pushed, and on the branch what it owes.
 
-    What a workflow commits has no checks: without a status, a branch rule would wait for it for ever. First the push's
-    own is set and then the branch is read, so that of two runs that end at once the later one sees the other's.
+    Results that a workflow commits have no checks of their own: without a status, a branch rule would wait for ever.
     """
+    root = find_project(Path.cwd()).root
     event = read_event(os.environ)
     if event.is_deletion:
         return
     if os.environ.get("ACT") == "true" and not os.environ.get("GITHUB_TOKEN"):
         click.echo("no token, as in a rehearsal: no status is set")
         return
-    module = importlib.import_module("pipeline.tools.github")  # loads slowly
-    github = module.GitHub.from_environment()
-    if event.name == "push":  # what somebody asked for says nothing of the rest
-        state = _STATES.get(result, "error")
-        github.set_status(commit, CONTEXT, module.Verdict(state, description or result, actions.find_run_url()))
-        click.echo(f"{commit[:10]}: {state}")
-    commits = github.list_commits(branch)
-    pushed = find_pushed(commits)
-    if pushed is None or pushed == commits[0]:
-        return
-    if verdict := github.find_status(pushed.sha, CONTEXT):
-        github.set_status(commits[0].sha, CONTEXT, verdict)
-        click.echo(f"{commits[0].sha[:10]}, results on top of {pushed.sha[:10]}: {verdict.state}")
+    own = Verdict(_STATES.get(result, "error"), description or result, actions.find_run_url())
+    owes = results != "none" and event.branch != event.default_branch  # which has nothing that it came from
+    Speaker(root, event, commit, own if event.name == "push" else None, owes=owes).speak()
 
 
-def find_pushed(commits: Iterable["CommitInfo"]) -> "CommitInfo | None":
-    """Return the newest commit that is not one of results."""
-    return next((commit for commit in commits if not is_results(commit.email, commit.message)), None)
+class Speaker:
+    """Sets the statuses of a push, and of the newest commit of its branch."""
+
+    def __init__(self, root: Path, event: Event, commit: str, own: Verdict | None, *, owes: bool) -> None:
+        self.root = root
+        self.event = event
+        self.commit = commit
+        self.own = own  # None where somebody asked for experiments: it says nothing of a push
+        self.owes = owes
+        self.github = connect()
+
+    def speak(self) -> None:
+        """Set what there is to say. As the branch moves on meanwhile, look again after each status that was set.
+
+        So of two runs that end at once, one that brought results and one that they stand on, the later sees the other.
+        """
+        if self.own:
+            self._set(self.commit, self.own)
+        seen = ""
+        for _ in range(_MAX_LOOKS):
+            tip = git.fetch_branch(self.root, "origin", self.event.branch, os.environ.get("GITHUB_TOKEN", ""))
+            if tip is None or tip == seen:
+                return
+            seen = tip
+            self._judge(tip)
+
+    def _judge(self, tip: str) -> None:
+        """Set the status of the branch's newest commit, unless the push that brought its files still runs."""
+        commits = git.list_commits(self.root, tip)
+        pushed = next((commit.sha for commit in commits if not is_results(commit)), "")
+        below = self.own if pushed == self.commit else None
+        below = below or (self.github.find_status(pushed, CONTEXT) if pushed else None)
+        if below is None:
+            return
+        verdict = judge(below, self._find_debts(tip)) if self.owes else below
+        if tip != pushed or verdict != below:
+            self._set(tip, verdict)
+
+    def _find_debts(self, tip: str) -> list[str]:
+        with tempfile.TemporaryDirectory(prefix="force-verdict-") as name:
+            tree = Path(name) / "tip"
+            with git.hold_worktree(self.root, tree, tip):
+                return find_debts(Project(tree), replace(self.event, name="push"))
+
+    def _set(self, sha: str, verdict: Verdict) -> None:
+        self.github.set_status(sha, CONTEXT, verdict)
+        click.echo(f"{sha[:10]}: {verdict.state}: {verdict.description}")

@@ -4,6 +4,7 @@ import base64
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UsageError
@@ -48,6 +49,23 @@ def resolve_range(root: Path, revision: str) -> tuple[str, str | None]:
             raise UsageError(f"'{left}' and '{right}' have no merge base", "name a revision that both come from")
         start = done.stdout.strip()
     return start, end
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit: who wrote it, who put it where it is, and what it says."""
+
+    sha: str
+    author_email: str
+    committer_email: str
+    subject: str
+
+
+def list_commits(root: Path, revision: str, limit: int = 100) -> list[Commit]:
+    """Return the newest commits of a revision, the newest first, of merges only what was merged into."""
+    form = "%H%x00%ae%x00%ce%x00%s"
+    args = ["git", "log", "--first-parent", f"--max-count={limit}", f"--format={form}", "--end-of-options", revision]
+    return [Commit(*line.split("\0")) for line in run(args, root).stdout.splitlines()]
 
 
 def find_commit(root: Path, revision: str) -> str | None:

@@ -22,6 +22,7 @@ from github.Requester import Requester
 from pipeline.comments import is_ours
 from pipeline.errors import PublishError, find_reason
 from pipeline.events import OpenPullRequest
+from pipeline.verdicts import Verdict
 
 T = TypeVar("T")
 Published = Literal["created", "updated", "unchanged"]
@@ -42,24 +43,6 @@ HINTS = {
     404: "it is not there, or the token may not see it: the job needs `permissions: {scope}: write`",
     422: "GitHub does not take what was sent; the summary of the job has the report",
 }
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a commit's check of our name says: error, failure, pending or success."""
-
-    state: str
-    description: str
-    url: str  # where more is said
-
-
-@dataclass(frozen=True)
-class CommitInfo:
-    """A commit, who wrote it and what it says."""
-
-    sha: str
-    email: str
-    message: str
 
 
 class GitHub:
@@ -109,10 +92,6 @@ class GitHub:
             raise ValueError("a comment without its marker would never be found again")
         return self._persist(lambda: self._publish(number, body))
 
-    def list_commits(self, branch: str) -> list[CommitInfo]:
-        """Return the newest hundred commits of a branch, the newest first; none where the branch is gone."""
-        return self._persist(lambda: self._list_commits(branch))
-
     def set_status(self, sha: str, context: str, verdict: Verdict) -> None:
         """Let a commit have a status of the name `context`, which branch rules can require."""
         commit = self._refer_to(sha)
@@ -128,21 +107,19 @@ class GitHub:
 
     def find_status(self, sha: str, context: str) -> Verdict | None:
         """Return the newest status of the name `context` that a commit has."""
-        commit = self._refer_to(sha)
         what = f"read the status of {sha[:10]} in {self._repository_name}"
-        combined = self._persist(lambda: self._ask(what, commit.get_combined_status, "statuses"))
-        found = [status for status in combined.statuses if status.context == context]
-        return Verdict(found[0].state, found[0].description or "", found[0].target_url or "") if found else None
-
-    def _list_commits(self, branch: str) -> list[CommitInfo]:
-        what = f"read the commits of branch '{branch}' in {self._repository_name}"
-        try:
-            commits = self._ask(what, lambda: self._repository.get_commits(sha=branch).get_page(0), "contents")
-        except _RefusedError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            return []
-        return [CommitInfo(c.sha, c.commit.author.email or "", c.commit.message) for c in commits]
+        url = f"{self._repository.url}/commits/{sha}/status"
+        # PyGithub's own method asks for thirty names.
+        query = {"per_page": 100}
+        _, combined = self._persist(
+            lambda: self._ask(
+                what, lambda: self._client.requester.requestJsonAndCheck("GET", url, parameters=query), "statuses"
+            )
+        )
+        found = [status for status in combined["statuses"] if status["context"] == context]
+        return (
+            Verdict(found[0]["state"], found[0]["description"] or "", found[0]["target_url"] or "") if found else None
+        )
 
     def _refer_to(self, sha: str) -> Commit:
         """Return a commit without asking for it."""

@@ -45,15 +45,6 @@ class Status:
 
 
 @dataclass
-class Commit:
-    """A commit, as git has it."""
-
-    sha: str
-    email: str  # of its author
-    message: str
-
-
-@dataclass
 class Fault:
     """An answer instead of the one that a request should get.
 
@@ -115,14 +106,6 @@ def show_combined(contract: Contract, place: str, sha: str, statuses: list[Statu
         for status in latest.values()
     ]
     return shown | {"sha": sha, "state": together, "statuses": items, "total_count": len(items)}
-
-
-def show_commit(contract: Contract, place: str, commit: Commit) -> dict[str, Any]:
-    """Return a commit as it is listed; whatever address its author gave, the account is the example's."""
-    (shown,) = contract.example("commit-items")
-    shown["commit"]["author"]["email"] = commit.email
-    shown["commit"]["message"] = commit.message
-    return shown | {"sha": commit.sha, "url": f"{place}/commits/{commit.sha}"}
 
 
 def owner_of(repository: str | None) -> str:

@@ -19,7 +19,6 @@ OPERATIONS = {
     "/repos/{owner}/{repo}/pulls": ["get"],
     "/repos/{owner}/{repo}/issues/{issue_number}/comments": ["get", "post"],
     "/repos/{owner}/{repo}/issues/comments/{comment_id}": ["patch", "delete"],
-    "/repos/{owner}/{repo}/commits": ["get"],
     "/repos/{owner}/{repo}/commits/{ref}/status": ["get"],
     "/repos/{owner}/{repo}/statuses/{sha}": ["post"],
     "/user": ["get"],

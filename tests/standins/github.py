@@ -30,7 +30,6 @@ from werkzeug.wrappers import Request, Response
 
 from tests.standins.answers import (
     Comment,
-    Commit,
     Fault,
     PullRequest,
     Status,
@@ -41,7 +40,6 @@ from tests.standins.answers import (
     refuse_body,
     show_combined,
     show_comment,
-    show_commit,
     show_pull_request,
     show_status,
 )
@@ -80,7 +78,6 @@ class GitHubStandIn:
             "issues/create-comment": self._create_comment,
             "issues/update-comment": self._update_comment,
             "issues/delete-comment": self._delete_comment,
-            "repos/list-commits": self._list_commits,
             "repos/create-commit-status": self._create_status,
             "repos/get-combined-status-for-ref": self._get_combined_status,
             "users/get-authenticated": self._get_user,
@@ -241,14 +238,8 @@ class GitHubStandIn:
         self.comments.remove(comment)
         return Response(status=204)
 
-    def _list_commits(self, request: Request) -> Response:
-        found = self._read_commits(request.args.get("sha", "HEAD"))
-        if not found:
-            return refuse(404, "Not Found")
-        return self._answer_page(request, [show_commit(self._contract, self._place, commit) for commit in found])
-
     def _create_status(self, request: Request, sha: str) -> Response:
-        if not self._read_commits(sha):
+        if not self._find_commit(sha):
             return refuse(422, f"No commit found for SHA: {sha}")
         said = json.loads(request.data)
         status = Status(
@@ -262,18 +253,17 @@ class GitHubStandIn:
         return answer(201, show_status(self._contract, self._place, status))
 
     def _get_combined_status(self, request: Request, ref: str) -> Response:
-        found = self._read_commits(ref)
-        if not found:
+        sha = self._find_commit(ref)
+        if not sha:
             return refuse(404, "Not Found")
-        return answer(200, show_combined(self._contract, self._place, found[0].sha, self.statuses))
+        return answer(200, show_combined(self._contract, self._place, sha, self.statuses))
 
-    def _read_commits(self, revision: str) -> list[Commit]:
-        """Return a revision and what it comes from, the newest first; nothing where git knows none."""
+    def _find_commit(self, revision: str) -> str:
+        """Return the full name of a commit, nothing where git knows none."""
         if self.git_dir is None:
-            return []
-        command = ["git", "log", "-z", "--format=%H%n%ae%n%B", "--end-of-options", revision]
-        done = subprocess.run(command, cwd=self.git_dir, capture_output=True, text=True)
-        return [Commit(*text.split("\n", 2)) for text in done.stdout.split("\0") if text]
+            return ""
+        command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
+        return subprocess.run(command, cwd=self.git_dir, capture_output=True, text=True).stdout.strip()
 
     def _get_user(self, request: Request) -> Response:
         if is_bot(self.login):

@@ -371,6 +371,14 @@ def test_pull_request_fails_when_it_brings_a_fault(job: Job) -> None:
     assert [command.name for command in find_annotations(ended)] == ["error"]
 
 
+def test_pull_request_fails_when_it_brings_a_fault_beside_what_the_push_trains(job: Job) -> None:
+    job.checkout.git("checkout", "--quiet", "-b", "topic")
+    job.checkout.experiment("x", "params: {train: {epoch: 7}}\n")
+    job.checkout.experiment("z", "params: {model: {channels: 40}}\n")
+    job.checkout.commit()
+    assert ask_to_pull(job, "topic").status == 3
+
+
 def test_event_is_refused_when_nothing_is_planned_on_it(job: Job) -> None:
     ended = job.plan("release", "main")
     assert ended.status == 2

@@ -383,6 +383,27 @@ def test_each_pull_request_is_compared_with_its_own_base_when_these_differ(lab: 
     assert AGAINST_MAIN in main_text
 
 
+def test_base_is_what_it_is_by_then_when_it_moved_after_the_checkout(lab: Lab, server: GitHubStandIn) -> None:
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    job = lab.origin.clone(lab.checkout.root.parent / "early", "topic")
+    lab.origin.git("update-ref", "refs/heads/main", lab.origin.tip("topic"))  # merged meanwhile
+    number = server.add_pull_request("topic")
+    assert lab.report_from(job).status == 0
+    (body,) = server.bodies(number)
+    assert "The branch changes no experiment." in body
+
+
+def test_others_have_their_comment_when_one_pull_request_refuses_it(lab: Lab, server: GitHubStandIn) -> None:
+    lab.retrain("x", 7, 0.875)
+    push(lab.checkout, "topic")
+    first, second = server.add_pull_request("topic"), server.add_pull_request("topic")
+    server.fail(403, "Unable to create comment because issue is locked.", method="POST")
+    ended = lab.report()
+    assert (ended.status, "locked" in ended.err) == (8, True)
+    assert sorted(len(server.bodies(number)) for number in (first, second)) == [0, 1]
+
+
 def test_comment_is_the_same_when_the_push_or_the_pull_request_reports_last(lab: Lab, server: GitHubStandIn) -> None:
     lab.leave_release()
     lab.retrain("x", 7, 0.875)

@@ -303,7 +303,7 @@ def test_publishing_fails_with_the_remotes_words_when_a_rule_refuses_it(lab: Lab
         8,
         "error: the results cannot be pushed to 'main': [remote rejected] (pre-receive hook declined): "
         "only reviewed commits\n"
-        "hint: the job needs `permissions: contents: write`, and a rule of the branch must let it push\n",
+        "hint: the job needs `permissions: contents: write`, and the branch's rules must let it push: docs/ci.md\n",
     )
     assert lab.origin.count_refused() == 1
     assert lab.origin.tip("main") == lab.base

@@ -1,14 +1,16 @@
-"""`force ci verdict`, on the commits of a real repository: a push and its results are judged alike."""
+"""`force ci verdict`, on the commits of real repositories: a push, the results that it gets, and what a branch owes."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.commands.ci_verdict import CONTEXT
 from pipeline.tools.git import BOT_EMAIL
-from tests.checkouts import Checkout, Ended, make_checkout
+from pipeline.verdicts import CONTEXT
+from tests.checkouts import Checkout, Ended
+from tests.recorded import record, sync
 from tests.remotes import Origin, add_origin, push
 from tests.standins.github import GitHubStandIn
 from tests.steps import Step
@@ -16,122 +18,255 @@ from tests.steps import Step
 pytestmark = pytest.mark.slow
 
 RESULTS = "results: x\n\nOf the files at 0123456789.\n"
+DONE = "all that the branch changes has its results"
 
 
 class Lab:
-    """A branch `topic` on GitHub, and the job `verdict` of a workflow that ran for it."""
+    """A branch `topic` of a repository whose main has all results, and the job `verdict` of a run for it."""
 
-    def __init__(self, checkout: Checkout, step: Step, github: GitHubStandIn, force: Callable[..., Ended]) -> None:
+    def __init__(
+        self, checkout: Checkout, step: Step, github: GitHubStandIn, force: Callable[..., Ended], folder: Path
+    ) -> None:
         self.checkout = checkout
         self.step = step
         self.github = github
         self._force = force
+        self._folders = (folder / f"job{number}" for number in itertools.count())
+        record(checkout)
         self.origin: Origin = add_origin(checkout)
         github.git_dir = self.origin.root
+        push(checkout)
+        checkout.git("checkout", "--quiet", "-b", "topic")
 
-    def push(self, text: str) -> str:
-        """Push what a person commits."""
-        self.checkout.write("file", text)
+    def push(self, text: str, branch: str = "topic") -> str:
+        """Push a document that a person wrote."""
+        self.checkout.write("notes.md", text)
+        return push(self.checkout, branch)
+
+    def push_experiment(self, name: str = "x", epochs: int = 5, **files: str) -> str:
+        """Push an experiment without results."""
+        self.checkout.experiment(name, f"params: {{train: {{epochs: {epochs}}}}}\n", **files)
+        sync(self.checkout)
         return push(self.checkout, "topic")
 
-    def push_results(self, *, email: str = BOT_EMAIL, message: str = RESULTS) -> str:
-        """Push what the job `results` commits."""
-        author = ("-c", "user.name=somebody", "-c", f"user.email={email}")
-        self.checkout.git(*author, "commit", "--quiet", "--allow-empty", "--message", message)
-        self.checkout.git("push", "--quiet", "origin", "HEAD:refs/heads/topic")
+    def push_results(self, *, author: str = BOT_EMAIL, committer: str = BOT_EMAIL, message: str = RESULTS) -> str:
+        """Push what the job `results` commits: the results of all that the checkout has."""
+        record(self.checkout)
+        self.checkout.git("add", "--all")
+        identity = ("-c", "user.name=somebody", "-c", f"user.email={committer}")
+        self.checkout.git(*identity, "commit", "--quiet", "--allow-empty", f"--author=a <{author}>", "-m", message)
+        self.checkout.git("push", "--quiet", "--force", "origin", "HEAD:refs/heads/topic")
         return self.origin.tip("topic")
 
-    def judge(self, commit: str, result: str, *args: str, event: str = "push", **payload: Any) -> Ended:
-        """Say how the run of a commit ended."""
-        self.step.set_event(event, payload, GITHUB_REF_NAME="topic", GITHUB_SHA=commit)
-        return self._force("ci", "verdict", result, *args, at=str(self.checkout.root))
+    def judge(
+        self, commit: str, result: str, *args: str, event: str = "push", branch: str = "topic", **payload: Any
+    ) -> Ended:
+        """Say how the run of a commit ended, from a clone that has it checked out."""
+        job = self.origin.clone(next(self._folders), "main")
+        job.git("checkout", "--quiet", commit)
+        payload = {"repository": {"default_branch": "main"}, **payload}
+        self.step.set_event(event, payload, GITHUB_REF_NAME=branch, GITHUB_SHA=commit)
+        ended = self._force("ci", "verdict", result, *args, at=str(job.root))
+        assert job.git("worktree", "list").count("\n") == 0
+        return ended
 
     def state(self, commit: str) -> str:
         """Return what is said of a commit, nothing where nothing is."""
         return self.github.said_of(commit).get(CONTEXT, "")
 
+    def description(self, commit: str) -> str | None:
+        """Return the words that were said of a commit last."""
+        return [status.description for status in self.github.statuses if status.sha == commit][-1]
+
 
 @pytest.fixture
-def lab(force: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """A lab with an empty branch; GitHub must not have been spoken to in a way that it would not understand."""
-    (tmp_path / "clone").mkdir()
+def lab(
+    checkout: Checkout, force: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Lab]:
+    """A lab; GitHub must not have been spoken to in a way that it would not understand."""
     step = Step(tmp_path, monkeypatch)
     with GitHubStandIn() as github:
         step.set(GITHUB_API_URL=github.url, GITHUB_TOKEN=github.token, GITHUB_REPOSITORY=github.repository)
         step.set(GITHUB_SERVER_URL="https://github.com", GITHUB_RUN_ID="7")
-        yield Lab(make_checkout(tmp_path / "clone"), step, github, force)
+        yield Lab(checkout, step, github, force, tmp_path)
     assert github.violations == []
 
 
-@pytest.mark.parametrize(
-    ("result", "state"),
-    [("success", "success"), ("failure", "failure"), ("cancelled", "error"), ("skipped", "error")],
-)
-def test_push_has_the_status_of_its_run(lab: Lab, result: str, state: str) -> None:
+# A push
+
+
+def test_push_is_green_when_its_branch_owes_nothing(lab: Lab) -> None:
     commit = lab.push("1")
-    ended = lab.judge(commit, result, "--description", "2 of 3 jobs failed")
+    ended = lab.judge(commit, "success", "--description", "all 0 jobs are fine")
     assert (ended.status, ended.err) == (0, "")
-    (status,) = lab.github.statuses
-    assert (status.sha, status.context, status.state) == (commit, "force/experiments", state)
-    assert status.description == "2 of 3 jobs failed"
-    assert status.target_url == "https://github.com/octo-lab/force-build/actions/runs/7"
+    assert (lab.state(commit), lab.description(commit)) == ("success", DONE)
+    assert {status.target_url for status in lab.github.statuses} == {
+        "https://github.com/octo-lab/force-build/actions/runs/7"
+    }
+
+
+@pytest.mark.parametrize(("result", "state"), [("failure", "failure"), ("cancelled", "error"), ("skipped", "error")])
+def test_push_is_red_when_its_run_was_and_results_are_missing(lab: Lab, result: str, state: str) -> None:
+    commit = lab.push_experiment()
+    assert lab.judge(commit, result, "--description", "1 of 8 jobs failed").status == 0
+    assert (lab.state(commit), lab.description(commit)) == (state, "1 of 8 jobs failed")
 
 
 def test_status_has_the_word_when_nothing_describes_it(lab: Lab) -> None:
-    lab.judge(lab.push("1"), "cancelled", "--description", "")
-    assert lab.github.statuses[0].description == "cancelled"
+    commit = lab.push_experiment()
+    lab.judge(commit, "cancelled", "--description", "")
+    assert lab.description(commit) == "cancelled"
 
 
-@pytest.mark.parametrize("result", ["success", "failure"])
-def test_results_have_the_status_of_their_push(lab: Lab, result: str) -> None:
-    commit = lab.push("1")
+@pytest.mark.parametrize(("result", "state"), [("success", "success"), ("failure", "failure"), ("cancelled", "error")])
+@pytest.mark.parametrize("place", ["no results are wanted", "the default branch"])
+def test_run_alone_counts_when_nothing_can_be_owed(lab: Lab, place: str, result: str, state: str) -> None:
+    commit = lab.push_experiment()
+    if place == "the default branch":
+        commit = push(lab.checkout, "main")
+        lab.judge(commit, result, branch="main")
+    else:
+        lab.judge(commit, result, "--results", "none")
+    assert lab.state(commit) == state
+
+
+def test_push_waits_when_the_branch_still_owes_what_an_earlier_push_brought(lab: Lab) -> None:
+    failed = lab.push_experiment()
+    lab.judge(failed, "failure")
+    commit = lab.push("only a document")
+    lab.judge(commit, "success")
+    assert (lab.state(failed), lab.state(commit)) == ("failure", "pending")
+    assert lab.description(commit) == "no results yet: x"
+
+
+def test_push_waits_when_the_branch_has_a_fault_of_an_earlier_push(lab: Lab) -> None:
+    lab.push_experiment()
+    lab.push_results()
+    lab.checkout.experiment("broken", "params: {train: {epoch: 3}}\n")
+    push(lab.checkout, "topic")
+    commit = lab.push("only a document")
+    lab.judge(commit, "success")
+    assert (lab.state(commit), lab.description(commit)) == (
+        "pending",
+        "no results yet: experiments/broken/experiment.yaml",
+    )
+
+
+def test_push_is_not_judged_again_when_the_next_one_came(lab: Lab) -> None:
+    older, newer = lab.push("1"), lab.push("2")
+    lab.judge(older, "success")
+    assert (lab.state(older), lab.state(newer)) == ("success", "")
+
+
+# Results
+
+
+def test_results_are_green_when_nothing_is_missing(lab: Lab) -> None:
+    commit = lab.push_experiment()
     lab.push_results()
     newest = lab.push_results()
-    ended = lab.judge(commit, result)
-    assert (lab.state(commit), lab.state(newest)) == (result, result)
+    ended = lab.judge(commit, "success", "--description", "all 1 jobs are fine")
+    assert (lab.state(commit), lab.state(newest)) == ("success", "success")
     assert ended.out.splitlines()[-2:] == [
-        f"{commit[:10]}: {result}",
-        f"{newest[:10]}, results on top of {commit[:10]}: {result}",
+        f"{commit[:10]}: success: all 1 jobs are fine",
+        f"{newest[:10]}: success: {DONE}",
     ]
 
 
-def test_results_have_the_status_of_the_push_that_they_stand_on(lab: Lab) -> None:
-    older = lab.push("1")
-    newer = lab.push("2")
-    assert lab.judge(newer, "failure").status == 0
-    results = lab.push_results()  # of the older push, whose run ends last
-    assert lab.judge(older, "success").status == 0
-    assert (lab.state(older), lab.state(newer), lab.state(results)) == ("success", "failure", "failure")
+def test_results_are_red_when_another_experiment_of_the_push_failed(lab: Lab) -> None:
+    commit = lab.push_experiment()
+    results = lab.push_results()
+    lab.checkout.git("reset", "--quiet", "--hard", commit)
+    lab.checkout.experiment("failing", "params: {train: {epochs: 9}}\n")
+    sync(lab.checkout)
+    commit = push(lab.checkout, "topic")
+    lab.checkout.git("checkout", "--quiet", results, "--", "experiments/x")
+    lab.checkout.git("add", "--all")
+    identity = ("-c", "user.name=a", "-c", f"user.email={BOT_EMAIL}")
+    lab.checkout.git(*identity, "commit", "--quiet", f"--author=a <{BOT_EMAIL}>", "-m", RESULTS)
+    lab.checkout.git("push", "--quiet", "origin", "HEAD:refs/heads/topic")
+    lab.judge(commit, "failure", "--description", "1 of 9 jobs failed")
+    newest = lab.origin.tip("topic")
+    assert (lab.state(newest), lab.description(newest)) == ("failure", "1 of 9 jobs failed")
 
 
-def test_results_wait_when_the_push_that_they_stand_on_still_runs(lab: Lab) -> None:
-    older = lab.push("1")
+def test_results_wait_for_the_run_of_the_push_that_they_stand_on(lab: Lab) -> None:
+    older = lab.push_experiment()
     newer = lab.push("2")
     results = lab.push_results()
-    assert lab.judge(older, "success").status == 0
+    lab.judge(older, "success")
     assert (lab.state(older), lab.state(newer), lab.state(results)) == ("success", "", "")
-    assert lab.judge(newer, "success").status == 0
+    lab.judge(newer, "success")
+    assert (lab.state(newer), lab.state(results)) == ("success", "success")
+
+
+def test_results_of_an_older_push_make_the_branch_green_when_they_come_last(lab: Lab) -> None:
+    older = lab.push_experiment()
+    newer = lab.push("2")
+    lab.judge(newer, "success")
+    assert lab.state(newer) == "pending"
+    results = lab.push_results()
+    lab.judge(older, "success")
     assert lab.state(results) == "success"
 
 
+def test_results_make_good_what_failed_whoever_asked_for_them(lab: Lab) -> None:
+    commit = lab.push_experiment()
+    lab.judge(commit, "failure")
+    results = lab.push_results()
+    lab.judge(commit, "success", event="workflow_dispatch", inputs={"experiments": "x"})
+    assert (lab.state(commit), lab.state(results)) == ("failure", "success")
+
+
+def test_run_that_somebody_asked_for_says_nothing_of_the_push(lab: Lab) -> None:
+    commit = lab.push_experiment()
+    lab.judge(commit, "success", event="workflow_dispatch", inputs={"experiments": "common"})
+    assert lab.github.statuses == []
+
+
 @pytest.mark.parametrize(
-    "commit", [{"email": "ada@lab.org"}, {"message": "format the code"}, {"message": "x\n\nresults: x"}]
+    "commit", [{"author": "ada@lab.org"}, {"committer": "ada@lab.org"}, {"message": "x\n\nresults: x"}]
 )
-def test_commit_of_another_inherits_nothing(lab: Lab, commit: dict[str, str]) -> None:
-    pushed = lab.push("1")
+def test_commit_of_another_is_not_taken_for_results(lab: Lab, commit: dict[str, str]) -> None:
+    pushed = lab.push_experiment()
     newer = lab.push_results(**commit)
-    assert lab.judge(pushed, "success").status == 0
+    lab.judge(pushed, "success")
     assert (lab.state(pushed), lab.state(newer)) == ("success", "")
 
 
-@pytest.mark.parametrize("result", ["success", "failure"])
-def test_results_that_somebody_asked_for_inherit_and_change_nothing(lab: Lab, result: str) -> None:
+def test_results_that_somebody_amended_are_judged_by_their_own_run(lab: Lab) -> None:
+    lab.judge(lab.push_experiment(), "success")
+    lab.push_results()
+    lab.checkout.experiment("broken", "params: {train: {epochs: 9}}\n")
+    sync(lab.checkout)
+    lab.checkout.git("add", "--all")
+    lab.checkout.git("commit", "--quiet", "--amend", "--no-edit")
+    lab.checkout.git("push", "--quiet", "--force", "origin", "HEAD:refs/heads/topic")
+    amended = lab.origin.tip("topic")
+    lab.judge(amended, "failure")
+    assert lab.state(amended) == "failure"
+
+
+# What moves meanwhile
+
+
+def test_branch_is_looked_at_again_when_results_come_while_the_push_is_judged(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commit = lab.push("1")
-    lab.judge(commit, "failure")
-    results = lab.push_results()
-    assert lab.judge(commit, result, event="workflow_dispatch", inputs={"experiments": "x"}).status == 0
-    assert (lab.state(commit), lab.state(results)) == ("failure", "failure")
-    assert len(lab.github.statuses) == 2
+    results: list[str] = []
+
+    class Late(type(lab.github.statuses)):  # type: ignore[misc]
+        """The results come when the branch has been judged without them."""
+
+        def append(self, status: Any) -> None:
+            super().append(status)
+            if len(self) == 2:
+                results.append(lab.push_results())
+
+    lab.github.statuses = Late()
+    assert lab.judge(commit, "success").status == 0
+    assert lab.state(results[0]) == "success"
 
 
 def test_push_has_its_status_when_the_branch_is_gone(lab: Lab) -> None:
@@ -146,6 +281,9 @@ def test_nothing_is_said_of_a_branch_that_was_deleted(lab: Lab) -> None:
     commit = lab.push("1")
     assert lab.judge(commit, "success", deleted=True).status == 0
     assert lab.github.requests == []
+
+
+# GitHub
 
 
 def test_nothing_is_said_when_a_rehearsal_has_no_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,3 +125,26 @@ def test_nothing_is_remembered_of_a_build_that_was_refused(
     use_no_engine(monkeypatch)
     assert force("image", "build", "--base", "debian").status == 5
     assert force("image", "tag").out == f"force-build/train:{tag}\n"
+
+
+def test_wheelhouse_is_named_with_the_way_out_when_it_is_gone_since_the_last_build(
+    tag: str, checkout: Checkout, force: Force, engine: FakeEngine
+) -> None:
+    wheel = checkout.write("wheels/torch.whl", "torch")
+    assert force("image", "build", "--wheelhouse", "wheels").status == 0
+    wheel.unlink()
+    wheel.parent.rmdir()
+    ended = force("run", "--docker")
+    assert (ended.status, ended.err.splitlines()[0]) == (
+        3,
+        f"error: {wheel.parent}: is gone; the last image was built from it",
+    )
+    assert ended.err.splitlines()[1].endswith(f"rm {checkout.root}/.force/image.json")
+    (checkout.root / ".force/image.json").unlink()
+    assert force("image", "tag").out == f"force-build/train:{tag}\n"
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '"x"', "null"])
+def test_nothing_is_remembered_when_the_file_is_damaged(tag: str, checkout: Checkout, force: Force, text: str) -> None:
+    checkout.write(".force/image.json", text)
+    assert force("image", "tag").out == f"force-build/train:{tag}\n"

@@ -11,8 +11,9 @@ import pytest
 from pipeline.comments import build_body
 from pipeline.errors import PublishError
 from pipeline.events import OpenPullRequest
-from pipeline.tools.github import GitHub, Verdict
-from tests.checkouts import Checkout, make_checkout
+from pipeline.tools.github import GitHub
+from pipeline.verdicts import Verdict
+from tests.checkouts import make_checkout
 from tests.standins.answers import show_pull_request
 from tests.standins.contract import read_contract
 from tests.standins.github import DESCRIPTION_PATH, NOT_ACCESSIBLE, GitHubStandIn
@@ -521,31 +522,6 @@ def history(server: GitHubStandIn, tmp_path: Path) -> list[str]:
     return commits
 
 
-def test_commits_are_listed_when_there_are_some(server: GitHubStandIn, github: GitHub, history: list[str]) -> None:
-    found = github.list_commits("main")
-    assert [commit.sha for commit in found] == history
-    assert found[0].email == server_git(server, "log", "-1", "--format=%ae")
-    assert found[0].message.strip() == server_git(server, "log", "-1", "--format=%B")
-    assert len(server.requests) == 1
-
-
-def server_git(server: GitHubStandIn, *args: str) -> str:
-    assert server.git_dir is not None
-    return Checkout(server.git_dir).git(*args)
-
-
-def test_a_hundred_commits_are_listed_when_there_are_more(
-    server: GitHubStandIn, github: GitHub, history: list[str]
-) -> None:
-    for number in range(110):
-        server_git(server, "commit", "--quiet", "--allow-empty", "--message", str(number))
-    assert [commit.message.strip() for commit in github.list_commits("main")] == [str(n) for n in range(109, 9, -1)]
-
-
-def test_no_commits_are_listed_when_the_branch_is_gone(github: GitHub, history: list[str]) -> None:
-    assert github.list_commits("gone") == []
-
-
 def test_newest_status_is_found_when_one_name_has_several(
     server: GitHubStandIn, github: GitHub, history: list[str]
 ) -> None:
@@ -561,6 +537,7 @@ def test_newest_status_is_found_when_one_name_has_several(
     )
     assert github.find_status(history[2], "force/experiments") is None
     assert len(server.requests) == 6
+    assert server.requests[-1].endswith(f"/commits/{history[2]}/status?per_page=100")
 
 
 def test_status_is_cut_when_its_description_is_long(server: GitHubStandIn, github: GitHub, history: list[str]) -> None:
