@@ -4,23 +4,27 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.checkouts import Ended
+from tests.checkouts import Checkout, Ended
 from tests.engines import use_engine
 
 Force = Callable[..., Ended]
 
 
-def test_only_the_jobs_own_containers_go_when_it_ends(force: Force, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_jobs_own_containers_go_when_it_ends(
+    checkout: Checkout, force: Force, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = use_engine(monkeypatch)
+    here = {"force-build.workspace": str(checkout.root)}
     engine.containers = {
-        "mine": {"force-build.job": "12-1-x", "force-build.stage": "train"},
-        "another_jobs": {"force-build.job": "12-1-xy"},
+        "mine": {"force-build.job": "12-1-x", "force-build.stage": "train", **here},
+        "another_jobs": {"force-build.job": "12-1-xy", **here},
+        "another_checkouts": {"force-build.job": "12-1-x", "force-build.workspace": "/elsewhere"},
         "nobodys": {},
     }
     monkeypatch.setenv("FORCE_JOB", "12-1-x")
     assert force("ci", "reap") == Ended(0, "removed mine\n", "")
     assert force("ci", "reap") == Ended(0, "no containers are left\n", "")
-    assert list(engine.containers) == ["another_jobs", "nobodys"]
+    assert list(engine.containers) == ["another_jobs", "another_checkouts", "nobodys"]
 
 
 @pytest.mark.parametrize("job", [None, ""])
