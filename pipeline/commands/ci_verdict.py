@@ -57,15 +57,20 @@ class Speaker:
 
         So of two runs that end at once, one that brought results and one that they stand on, the later sees the other.
         """
-        if self.own:
-            self._set(self.commit, self.own)
-        seen = ""
+        tip, seen = self._fetch(), ""
+        if self.own:  # never green before what the branch owes is known: it may be merged at once
+            self._set(self.commit, self._weigh(self.own, tip) if tip == self.commit else self.own)
+            tip, seen = self._fetch(), self.commit
         for _ in range(_MAX_LOOKS):
-            tip = git.fetch_branch(self.root, "origin", self.event.branch, os.environ.get("GITHUB_TOKEN", ""))
             if tip is None or tip == seen:
                 return
-            seen = tip
             self._judge(tip)
+            seen = tip
+            tip = self._fetch()
+
+    def _fetch(self) -> str | None:
+        """Return the branch's newest commit, None where the branch is gone."""
+        return git.fetch_branch(self.root, "origin", self.event.branch, os.environ.get("GITHUB_TOKEN", ""))
 
     def _judge(self, tip: str) -> None:
         """Set the status of the branch's newest commit, unless the push that brought its files still runs."""
@@ -75,9 +80,13 @@ class Speaker:
         below = below or (self.github.find_status(pushed, CONTEXT) if pushed else None)
         if below is None:
             return
-        verdict = judge(below, self._find_debts(tip)) if self.owes else below
+        verdict = self._weigh(below, tip)
         if tip != pushed or verdict != below:
             self._set(tip, verdict)
+
+    def _weigh(self, verdict: Verdict, tip: str) -> Verdict:
+        """Return a verdict with what the branch owes at its newest commit."""
+        return judge(verdict, self._find_debts(tip)) if self.owes else verdict
 
     def _find_debts(self, tip: str) -> list[str]:
         with tempfile.TemporaryDirectory(prefix="force-verdict-") as name:

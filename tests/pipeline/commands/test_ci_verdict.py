@@ -136,6 +136,7 @@ def test_push_waits_when_the_branch_still_owes_what_an_earlier_push_brought(lab:
     commit = lab.push("only a document")
     lab.judge(commit, "success")
     assert (lab.state(failed), lab.state(commit)) == ("failure", "pending")
+    assert {status.state for status in lab.github.statuses if status.sha == commit} == {"pending"}  # at no time green
     assert lab.description(commit) == "no results yet: x"
 
 
@@ -261,7 +262,7 @@ def test_branch_is_looked_at_again_when_results_come_while_the_push_is_judged(
 
         def append(self, status: Any) -> None:
             super().append(status)
-            if len(self) == 2:
+            if len(self) == 1:
                 results.append(lab.push_results())
 
     lab.github.statuses = Late()
