@@ -1,6 +1,6 @@
 """Training states on disk, so that a training that was killed goes on to the bit.
 
-A file is written after each epoch, whole or not at all, and the one before it is kept beside it. It is what
+A file is written while training goes on, whole or not at all, and the one before it is kept beside it. It is what
 `torch.save` makes of tensors and plain types alone: `torch.load(path, weights_only=True)` reads it, and no code comes
 out of it. The version of the format and a sha256 follow: a file that is truncated, damaged or foreign is never used.
 """
@@ -11,8 +11,10 @@ import os
 import pickle
 import random
 import re
+import threading
 import time
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,8 +24,8 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 log = logging.getLogger("force")
 
-_NAME = re.compile(r"fit-(\d+)-epoch-(\d+)\.pt")
-_TRAILER = b"\nforce checkpoint 1 sha256 %s\n"
+_NAME = re.compile(r"fit-(\d+)-step-(\d+)\.pt")
+_TRAILER = b"\nforce checkpoint 2 sha256 %s\n"
 _TRAILER_SIZE = len(_TRAILER % bytes(64))
 
 
@@ -41,20 +43,30 @@ class UnusableCheckpointError(RuntimeError):
     """A file is not a checkpoint of this training, or a state cannot become one."""
 
 
+class Kept(dict[str, Any]):
+    """A state that nothing changes any more: it is written without a copy."""
+
+
 class Checkpoints:
     """The states of one training in a folder of their own, which belongs to exactly these inputs.
 
     A trainer that calls `fit` more than once has the files of each call apart.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Open the folder. What a finished training left in it is deleted: who trains again wants to train."""
+    def __init__(self, folder: Path, params: Mapping[str, Any] | None = None, minutes: float | None = None) -> None:
+        """Open the folder. What a finished training left in it is deleted: who trains again wants to train.
+
+        A file that was written under other `params` is refused. `minutes` is how often one is due inside an epoch.
+        """
         self._folder = folder
+        self._params = params or {}
+        self._period_s = None if minutes is None else 60 * minutes
         self._marker = folder / "finished"
         self._num_fits = 0
         self._identity: dict[str, str] = {}
         self._newest: Path | None = None
-        self._started = time.perf_counter()
+        self._writer: threading.Thread | None = None
+        self._started = self._written = time.perf_counter()
         self.resumed_s = 0.0  # what training took before it was killed
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob("fit-*.tmp"):
@@ -64,15 +76,15 @@ class Checkpoints:
             self._delete(first_fit=1)
             self._marker.unlink()  # the last, so that what it marks is never taken for unfinished
 
-    def resume(self, parts: Mapping[str, Stateful], num_epochs: int) -> int:
-        """Begin a `fit`: restore `parts` and all random generators from the newest usable file, and return its epoch.
+    def resume(self, parts: Mapping[str, Stateful]) -> bool:
+        """Begin a `fit`: restore `parts` and all random generators from the newest usable file, and say whether.
 
-        Where there is none, `parts` stay as they are, the files are deleted, and 0 is returned.
+        Where there is none, `parts` stay as they are, and the files are deleted.
         """
         self._num_fits += 1
         self._newest = None
-        self._started = time.perf_counter()
-        self._identity = _identify(parts, num_epochs)
+        self._started = self._written = time.perf_counter()
+        self._identity = {**_flatten(self._params), **_identify(parts)}
         device = _find_device(parts)
         paths = [path for (fit, _), path in self._list() if fit == self._num_fits]
         for path in paths:
@@ -81,55 +93,75 @@ class Checkpoints:
             except (FileNotFoundError, UnusableCheckpointError) as error:
                 log.warning("%s is not used: %s", path.name, error)
             else:
-                self._restore(path, state, parts, num_epochs)
-                return int(state["epoch"])
+                self._restore(path, state, parts)
+                return True
         if paths:
             log.warning("no checkpoint can be used: training starts anew")
         self._delete(self._num_fits)
-        return 0
+        return False
 
-    def write(self, epoch: int, parts: Mapping[str, Stateful]) -> None:
-        """Write the state after an epoch, and delete all but the one before it.
+    def is_due(self) -> bool:
+        """Say whether it is time for a file inside an epoch."""
+        return self._period_s is not None and time.perf_counter() - self._written >= self._period_s
 
-        A training never fails by this: the log says so where the disk is full, or a part holds what cannot be kept.
+    def write(self, step: int, parts: Mapping[str, Stateful]) -> None:
+        """Copy the state after a step, and begin to write it; waits until the one before it is written.
+
+        All files but this one and the one before it are deleted. A training never fails by this: the log says so where
+        the disk is full, or a part holds what cannot be kept.
         """
-        path = self._folder / f"fit-{self._num_fits}-epoch-{epoch}.pt"
+        self.wait()
+        path = self._folder / f"fit-{self._num_fits}-step-{step}.pt"
+        on_device: list[str] = []
         state = {
             "identity": self._identity,
             "machine": _describe_machine(),
-            "epoch": epoch,
+            "step": step,
             "seconds": time.perf_counter() - self._started,
             "generators": _read_generators(),
-            "parts": {name: part.state_dict() for name, part in parts.items()},
+            "parts": _copy({name: part.state_dict() for name, part in parts.items()}, "", on_device),
+            "on_device": on_device,
         }
+        self._written = time.perf_counter()
+        self._writer = threading.Thread(target=self._write, args=(path, state), name="checkpoint")
+        self._writer.start()
+
+    def wait(self) -> None:
+        """Wait until everything is written."""
+        if self._writer:
+            self._writer.join()
+            self._writer = None
+
+    def finish(self) -> None:
+        """Mark the training as finished: its files stay, and the next training of the same inputs starts anew."""
+        self.wait()
+        self._marker.touch()
+
+    def _write(self, path: Path, state: dict[str, Any]) -> None:
         try:
             _write(path, state)
             for (fit, _), other in self._list():
                 if fit == self._num_fits and other not in (path, self._newest):
                     other.unlink(missing_ok=True)
         except (OSError, UnusableCheckpointError) as error:
-            log.warning("epoch %d has no checkpoint: %s", epoch, error)
+            log.warning("step %d has no checkpoint: %s", state["step"], error)
             return
         self._newest = path
 
-    def finish(self) -> None:
-        """Mark the training as finished: its files stay, and the next training of the same inputs starts anew."""
-        self._marker.touch()
-
-    def _restore(self, path: Path, state: dict[str, Any], parts: Mapping[str, Stateful], num_epochs: int) -> None:
+    def _restore(self, path: Path, state: dict[str, Any], parts: Mapping[str, Stateful]) -> None:
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
         _restore_generators(state["generators"])
         self._newest = path
         self._started -= state["seconds"]
         self.resumed_s += state["seconds"]
-        log.info("resumed after epoch %d/%d from %s", state["epoch"], num_epochs, path.name)
+        log.info("resumed after step %d from %s", state["step"], path.name)
         if state["machine"] != _describe_machine():
             text = "it was written by %s, and this is %s: the last bits may differ from those of one machine"
             log.warning(text, state["machine"], _describe_machine())
 
     def _list(self) -> list[tuple[tuple[int, int], Path]]:
-        """Return ((fit, epoch), path) of all files, the newest first; nothing else in the folder is ours."""
+        """Return ((fit, step), path) of all files, the newest first; nothing else in the folder is ours."""
         matches = [(_NAME.fullmatch(path.name), path) for path in self._folder.iterdir()]
         return sorted((((int(match[1]), int(match[2])), path) for match, path in matches if match), reverse=True)
 
@@ -149,13 +181,51 @@ def _find_device(parts: Mapping[str, Stateful]) -> torch.device:
     return next((tensor.device for tensor in _list_tensors(parts).values()), torch.device("cpu"))
 
 
-def _identify(parts: Mapping[str, Stateful], num_epochs: int) -> dict[str, str]:
-    """Return what tells one training from another, if the folder should ever be that of other inputs."""
+def _identify(parts: Mapping[str, Stateful]) -> dict[str, str]:
+    """Return what tells one model from another, if the folder should ever be that of other inputs."""
     return {
         "the model": type(parts["model"]).__qualname__,
-        "the number of epochs": str(num_epochs),
         **{name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in _list_tensors(parts).items()},
     }
+
+
+def _flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return dotted key → value as text."""
+    flat: dict[str, str] = {}
+    for key, value in params.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": str(value)}
+    return flat
+
+
+def _copy(value: Any, place: str, on_device: list[str]) -> Any:
+    """Return a state on the CPU that later steps do not change; `on_device` gets the places of what was elsewhere.
+
+    numpy's numbers become Python's, as a learning rate that numpy computed is one.
+    """
+    if isinstance(value, torch.Tensor):
+        if value.device.type != "cpu":
+            on_device.append(place)
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Kept):
+        return dict(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict) and type(value) in (dict, OrderedDict):
+        return {key: _copy(member, f"{place}/{key}", on_device) for key, member in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_copy(member, f"{place}/{index}", on_device) for index, member in enumerate(value))
+    return value
+
+
+def _move(value: Any, place: str, on_device: Set[str], device: torch.device) -> Any:
+    """Return a state with the tensors of these places on `device`: the writer's may not be here."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device) if place in on_device else value
+    if isinstance(value, dict):
+        return {key: _move(member, f"{place}/{key}", on_device, device) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_move(member, f"{place}/{index}", on_device, device) for index, member in enumerate(value))
+    return value
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
@@ -174,7 +244,7 @@ def _write(path: Path, state: dict[str, Any]) -> None:
 
 def _save(state: dict[str, Any], path: Path) -> None:
     try:
-        torch.save(_without_numpy(state), path)  # much faster than into a stream, and without a copy in memory
+        torch.save(state, path)  # much faster than into a stream, and without a copy in memory
     except (AttributeError, TypeError, pickle.PicklingError) as error:
         raise UnusableCheckpointError(f"the state cannot be written: {error}") from error
     except RuntimeError as error:
@@ -184,39 +254,26 @@ def _save(state: dict[str, Any], path: Path) -> None:
         raise UnusableCheckpointError(f"the state holds {', '.join(sorted(strange))}, no tensor or plain type")
 
 
-def _without_numpy(value: Any) -> Any:
-    """Return a state with Python's numbers for numpy's, as a learning rate that numpy computed is one."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if type(value) is dict:
-        return {key: _without_numpy(member) for key, member in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(map(_without_numpy, value))
-    return value
-
-
 def _read(path: Path, identity: dict[str, str], device: torch.device) -> dict[str, Any]:
-    """Return the state in a file, on `device` what was on a GPU: the writer's may not be here.
+    """Return the state in a file, on `device` what was on a GPU.
 
     Raises UnusableCheckpointError where it is not whole, or of another training.
     """
-
-    def place(data: Any, location: str) -> Any:
-        return data if location == "cpu" else data.to(device=device)
-
     size = path.stat().st_size - _TRAILER_SIZE
     with path.open("rb") as stream:
         stream.seek(max(0, size))
         if stream.read() != _build_trailer(path, size):
             raise UnusableCheckpointError("it is truncated, damaged or of another format")
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location=place)
+        state: dict[str, Any] = torch.load(path, weights_only=True)
     except pickle.UnpicklingError as error:
         raise UnusableCheckpointError("it holds more than tensors and plain types") from error
     for key in {**identity, **state["identity"]}:
         theirs, ours = state["identity"].get(key), identity.get(key)
         if theirs != ours:
             raise UnusableCheckpointError(f"it is of another training: {key} is {theirs}, not {ours}")
+    if state["on_device"]:
+        state["parts"] = _move(state["parts"], "", set(state["on_device"]), device)
     return state
 
 

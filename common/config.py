@@ -9,6 +9,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+OptimizerChoice = Mapping[str, Any]
+SchedulerChoice = Mapping[str, Any]
+LossChoice = Mapping[str, Any]
+MetricChoice = Mapping[str, Any]
+BuiltModel = str
+
 
 def config_class(component: type) -> type[Any]:
     """Return the `Config` dataclass that stands beside a component, or beside the class it extends.

@@ -30,6 +30,11 @@ class Batch(NamedTuple):
         """Return the batch on `device`."""
         return Batch(*(tensor.to(device) for tensor in self))
 
+    def select(self, rows: Tensor) -> "Batch":
+        """Return the samples of these rows."""
+        inputs, targets, ids = self
+        return Batch(inputs.index_select(0, rows), targets.index_select(0, rows), ids.index_select(0, rows))
+
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:

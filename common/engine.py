@@ -1,4 +1,4 @@
-"""What training and evaluation share: device, seeding, threads, the loop over batches, and the log.
+"""What training and evaluation share: device, precision, seeding, threads, and the one loop over batches.
 
 Trainer and Evaluator extend `Engine` separately, so that a custom evaluation goes with standard training and the
 other way round.
@@ -6,9 +6,10 @@ other way round.
 
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,8 +17,12 @@ from torch import Tensor, nn
 
 from common.dataset import Batch
 from common.loader import Loader
+from common.meter import Meter, Values
 
 log = logging.getLogger("force")
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,32 @@ class Engine:
         self.device = choose_device(runtime.device)
         seed_everything(runtime)
 
+    def autocast(self, precision: Precision) -> AbstractContextManager[Any]:
+        """Return the context in which a forward pass computes in this precision; the weights stay as they are."""
+        if precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=_DTYPES[precision])
+
+    def run_epoch(
+        self,
+        loader: Loader,
+        step: Callable[[Batch], Values],
+        epoch: int = 0,
+        start: int = 0,
+        stop: int | None = None,
+        meter: Meter | None = None,
+    ) -> Meter:
+        """Call `step` for the batches `start` to `stop` of an epoch; return the means of what it returns."""
+        meter = meter or Meter()
+        for index, batch in enumerate(loader.epoch(epoch, start, stop), start):
+            meter.add(step(batch), loader.size(index))
+        return meter
+
     def batches(self, loader: Loader, epoch: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch on this engine's device."""
-        for batch in loader.epoch(epoch):
-            yield batch.to(self.device)
+        if loader.device != self.device:
+            loader.place(self.device)
+        return loader.epoch(epoch)
 
     @torch.no_grad()
     def predict(self, model: nn.Module, loader: Loader) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,50 +1,122 @@
 """The loader component: a `TensorDataset` becomes batches, gathered straight from its tensors.
 
-Override `transform` to change batches while training (augmentation), `order` to draw samples otherwise.
+Override `transform` to change batches while training (augmentation), `order` to draw samples otherwise. An epoch is a
+pure function of (seed, epoch), and a batch of (seed, epoch, index): it can begin anywhere, on any number of processes.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from common.dataset import Batch
+from common.prefetch import prefetch
 
 
 @dataclass(frozen=True)
 class Config:
     """Params of the section `loader`."""
 
-    batch_size: int = 64
+    batch_size: int = 64  # of all processes together
+    drop_last: bool = False  # leave out what is left of a training epoch after its last full batch
+    shuffle_window: int | None = None  # samples that are shuffled with each other, read as one; None: all of them
+    placement: Literal["auto", "device", "host"] = "auto"  # where the samples are; auto: on the device if they fit
 
 
 class Loader:
     """Batches of one split. Evaluation sees every sample once, in order and untransformed."""
+
+    rank, num_processes = 0, 1  # which share of each batch is this process's
 
     def __init__(self, dataset: TensorDataset, config: Config, *, training: bool, seed: int) -> None:
         self.samples = Batch(*dataset.tensors)
         self.config = config
         self.training = training
         self.seed = seed
+        self.place(torch.device("cpu"))
+
+    @property
+    def num_samples(self) -> int:
+        """The number of samples in an epoch."""
+        num_samples = len(self.samples.ids)
+        return num_samples - num_samples % self.config.batch_size if self._drops_last else num_samples
+
+    @property
+    def _drops_last(self) -> bool:
+        return self.training and self.config.drop_last
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return -(-len(self.samples.ids) // self.config.batch_size)
+        return -(-self.num_samples // self.config.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch, a pure function of (seed, epoch)."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        order = self.order(generator) if self.training else torch.arange(len(self.samples.ids))
-        for rows in torch.split(order, self.config.batch_size)[: len(self)]:
-            batch = Batch(*(tensor.index_select(0, rows) for tensor in self.samples))
-            yield self.transform(batch, generator) if self.training else batch
+    def size(self, index: int) -> int:
+        """Return the number of samples in a batch, of all processes together."""
+        return min(self.config.batch_size, self.num_samples - index * self.config.batch_size)
+
+    def place(self, device: torch.device, *, channels_last: bool = False) -> None:
+        """Give batches on `device` from now on; keep the samples there where they fit, and the config allows it."""
+        self.device = device
+        self._is_channels_last = channels_last and self.samples.inputs.ndim == 4
+        self._stored = self.samples
+        if device.type != "cpu" and self._belongs_on(device):
+            self._stored = self.samples.to(device)
+
+    def epoch(self, epoch: int, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
+        """Yield the batches `start` to `stop` of one epoch: this process's share of each."""
+        indices = range(start, len(self) if stop is None else min(stop, len(self)))
+        is_transformed = self.training and type(self).transform is not Loader.transform
+        generator = torch.Generator(self.device)
+        for index, batch in zip(indices, self._gather(epoch, indices), strict=True):
+            if self._is_channels_last:
+                batch = batch._replace(inputs=batch.inputs.contiguous(memory_format=torch.channels_last))
+            if is_transformed:
+                place = (self.seed * 1_000_003 + epoch) * 2**20 + index * self.num_processes + self.rank
+                batch = self.transform(batch, generator.manual_seed(place % 2**63))
+            yield batch
 
     def order(self, generator: torch.Generator) -> Tensor:
-        """Return the rows of a training epoch, in the order in which they are drawn."""
-        return torch.randperm(len(self.samples.ids), generator=generator)
+        """Return the rows of a training epoch, in the order in which they are drawn; on the CPU.
+
+        With `shuffle_window`, blocks of rows that stand together are drawn in any order, and those of each window are
+        shuffled: what is read from a disk is read in long runs.
+        """
+        num_samples, window = len(self.samples.ids), self.config.shuffle_window
+        if window is None or window >= num_samples:
+            return torch.randperm(num_samples, generator=generator)
+        blocks = torch.split(torch.arange(num_samples), max(1, window // 8))
+        drawn = torch.cat([blocks[place] for place in torch.randperm(len(blocks), generator=generator)])
+        return torch.cat([part[torch.randperm(len(part), generator=generator)] for part in torch.split(drawn, window)])
 
     def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Return the training batch that the model sees; draws only from `generator`."""
+        """Return the training batch that the model sees, on the device where it is; draws only from `generator`."""
         return batch
+
+    def _gather(self, epoch: int, indices: range) -> Iterator[Batch]:
+        """Yield this process's share of the batches with these indices, on the device and untransformed."""
+        if self.training:
+            order = self.order(torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
+        else:
+            order = torch.arange(len(self.samples.ids))
+        size = self.config.batch_size
+        order = order[indices.start * size : indices.stop * size].to(self._stored.ids.device)
+        shares = [self._share(rows) for rows in torch.split(order, size)[: len(indices)]] if len(order) else []
+        if self._stored.ids.device.type == self.device.type:
+            return (self._stored.select(rows) for rows in shares)
+        return prefetch(self._stored, shares, self.device)
+
+    def _share(self, rows: Tensor) -> Tensor:
+        """Return this process's rows of a batch; where there are not enough, one that then counts for nothing."""
+        if self.num_processes == 1:
+            return rows
+        share = rows[self.rank :: self.num_processes]
+        return share if len(share) else rows[:1]
+
+    def _belongs_on(self, device: torch.device) -> bool:
+        """Say whether the samples are to be kept on the device: `auto` takes up to a quarter of what is free there."""
+        if self.config.placement != "auto":
+            return self.config.placement == "device"
+        num_bytes = sum(tensor.nbytes for tensor in self.samples)
+        return num_bytes <= torch.cuda.mem_get_info(device)[0] // 4

@@ -1,149 +1,355 @@
-"""The trainer component. Override one of its small methods: `loss`, `build_optimizer`, `train_step` …"""
+"""The trainer component. Override one of its small methods: `loss`, `compute_loss`, `valid_step`, `build_optimizer` …
 
-import copy
+A *batch* is what the loader gives. A *step* is an update of the weights, after `accumulate` batches.
+"""
+
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from common import engine
+from common import engine, optimizing
 from common.checkpoint import Checkpoints, Stateful
+from common.config import LossChoice, OptimizerChoice, SchedulerChoice
 from common.dataset import Batch
-from common.engine import Engine, log
+from common.engine import Engine, Precision, log
 from common.loader import Loader
+from common.loggers import Loggers
+from common.meter import Values
+from common.optimizing import Part
+from common.progress import Progress
+from common.roles import WHOLE, Cast, Role, assign
+from common.steps import Steps
+
+_REPORT_S = 0.5
 
 
 @dataclass(frozen=True)
 class Config:
     """Params of the section `train`."""
 
-    epochs: int = 20
-    learning_rate: float = 0.003
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.0
-
-
-@dataclass
-class Progress:
-    """What a training has found so far: its history, and the weights of the best epoch."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    best_accuracy: float = -1.0
-    best_weights: dict[str, Any] | None = None
-
-    def add(self, row: dict[str, Any], model: nn.Module) -> None:
-        """Add an epoch's row; keep the weights where there was no better epoch, of equals the longest trained."""
-        self.rows.append(row)
-        if row["valid_accuracy"] >= self.best_accuracy:
-            self.best_accuracy, self.best_weights = row["valid_accuracy"], copy.deepcopy(model.state_dict())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all of it."""
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state back."""
-        vars(self).update(state)
+    epochs: int | None = 20
+    steps: int | None = None  # ends training too, whichever comes first
+    loss: LossChoice = field(default_factory=lambda: {"name": "cross_entropy"})
+    optimizer: OptimizerChoice = field(default_factory=lambda: {"name": "AdamW", "lr": 0.003, "weight_decay": 0.05})
+    scheduler: SchedulerChoice | None = field(default_factory=lambda: {"name": "CosineAnnealingLR"})
+    schedule_by: Literal["step", "epoch"] = "step"  # what the numbers of the schedule count
+    warmup_steps: int = 0
+    accumulate: int = 1  # batches a step
+    clip_norm: float | None = None  # of the gradients of each optimizer's parameters
+    precision: Precision = "fp32"
+    compile: Literal["off", "on", "default", "reduce-overhead", "max-autotune"] = "off"
+    channels_last: bool = False
+    ema_decay: float | None = None  # validate and keep an exponential moving average of the weights
+    monitor: str = "valid_accuracy"  # the number of an epoch that says which is best
+    mode: Literal["max", "min"] = "max"
+    keep: Literal["best", "last"] = "best"  # which weights become the built model
+    patience: int | None = None  # epochs without a better one that end training
+    roles: Mapping[str, Role] = field(default_factory=dict)
 
 
 class Trainer(Engine):
-    """Fits a model, and keeps the weights of the epoch with the best validation accuracy."""
+    """Fits a model, and keeps the weights of its best epoch."""
 
-    checkpoints: Checkpoints | None = None  # where `fit` leaves its state after each epoch; the stage sets it
+    checkpoints: Checkpoints | None = None  # where `fit` leaves its state; the stage sets these three
+    built_models: Mapping[str, nn.Module] = {}  # by experiment
+    loggers = Loggers([])
+
+    model: nn.Module  # these are there while `fit` runs
+    parts: list[Part]
+    cast: Cast
+    steps: Steps
+    progress: Progress
 
     def __init__(self, config: Config, runtime: engine.Config) -> None:
         super().__init__(runtime)
         self.config = config
+        self._loss = optimizing.build_loss(config.loss, self.device)
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of a batch: logits (batch, classes), targets (batch,)."""
-        return functional.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+    # What an experiment overrides
 
-    def build_optimizer(self, model: nn.Module) -> Optimizer:
-        """Return the optimizer of the model's parameters."""
-        return AdamW(model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of a batch: outputs (batch, classes), targets (batch,)."""
+        return self._loss(outputs, targets)
 
-    def build_scheduler(self, optimizer: Optimizer, num_steps: int) -> LRScheduler:
-        """Return the schedule of the learning rate, stepped after each of `num_steps` updates."""
-        return CosineAnnealingLR(optimizer, T_max=max(1, num_steps))
+    def compute_loss(self, model: nn.Module, batch: Batch, role: str) -> Tensor | Values:
+        """Return the loss that the part called `role` minimises on a batch; `model` is the whole.
 
-    def train_step(self, model: nn.Module, batch: Batch, optimizer: Optimizer) -> Tensor:
-        """Update the weights on one batch; return its loss, detached."""
-        optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(model(batch.inputs), batch.targets)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return loss.detach()
+        With more to log, return it by name, the loss as "loss".
+        """
+        return self.loss(model(batch.inputs), batch.targets)
+
+    def valid_step(self, model: nn.Module, batch: Batch) -> Values:
+        """Return the means over a validation batch, by name; in the history they are `valid_…`."""
+        outputs = model(batch.inputs)
+        values = {"loss": self.loss(outputs, batch.targets)}
+        if outputs.ndim == 2 and not batch.targets.is_floating_point():
+            values["accuracy"] = (outputs.argmax(dim=1) == batch.targets).float().mean()
+        return values
+
+    def build_optimizer(self, module: nn.Module, choice: OptimizerChoice) -> Optimizer:
+        """Return the optimizer of a module's parameters."""
+        return optimizing.build_optimizer(choice, module)
+
+    def build_scheduler(self, optimizer: Optimizer, choice: SchedulerChoice, num_steps: int) -> LRScheduler:
+        """Return the schedule of the learning rate, stepped `num_steps` times."""
+        return optimizing.build_scheduler(choice, optimizer, num_steps)
+
+    def on_fit_start(self) -> None:
+        """Everything is built; nothing is trained, or training is about to be resumed."""
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """An epoch begins; not called again where it is resumed in its midst."""
+
+    def on_step_end(self, step: int) -> None:
+        """The weights were updated for the `step`th time."""
+
+    def on_epoch_end(self, row: dict[str, Any]) -> None:
+        """An epoch was trained and validated; what is added to its row gets into the history."""
+
+    def on_fit_end(self) -> None:
+        """Training is over; the model has the weights that are kept."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training needs of the trainer itself: its attributes that are numbers or texts.
 
-        A subclass that changes more on itself while training (tensors, an average of the weights, a gradient scaler)
-        extends this and `load_state_dict`. Tensors, numbers, texts, and lists, tuples and dicts of them can be kept.
+        A subclass that changes more on itself while training (tensors, a memory of samples) extends this and
+        `load_state_dict`. Tensors, numbers, texts, and lists, tuples and dicts of them can be kept.
         """
         return {"attributes": {name: v for name, v in vars(self).items() if isinstance(v, int | float | str)}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned, extended or not; the optimizer and the scheduler are built by then."""
+        """Take back what `state_dict` returned, extended or not; the model and its parts are built by then."""
         vars(self).update(state["attributes"])
 
-    def fit(self, model: nn.Module, train: Loader, valid: Loader, record: Callable[[dict[str, Any]], None]) -> None:
-        """Train `model` in place. `record` gets one dict of numbers an epoch.
+    # The loop
 
-        With `checkpoints`, a training that was killed goes on after its last epoch, to the bit of one that was not.
-        Raises FloatingPointError as soon as the mean loss of an epoch is not finite.
+    def fit(self, model: nn.Module, train: Loader, valid: Loader) -> None:
+        """Train `model` in place; the loggers hear of it.
+
+        With `checkpoints`, a training that was killed goes on where it was, to the bit of one that was not. Raises
+        ValueError where the config does not go with the data or the model, FloatingPointError where a loss is no finite
+        number, MemoryError where the device has too little memory.
         """
-        model.to(self.device)
-        optimizer = self.build_optimizer(model)
-        scheduler = self.build_scheduler(optimizer, self.config.epochs * len(train))
-        progress = Progress()
-        parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-        parts |= {"trainer": self, "progress": progress}
-        num_done = self.checkpoints.resume(parts, self.config.epochs) if self.checkpoints else 0
+        try:
+            self._build(model, train, valid)
+            self._fit(train, valid)
+        except RuntimeError as error:
+            if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+                raise
+            raise MemoryError(
+                f"{self.device.type} memory is too small for batches of {train.config.batch_size}: lower "
+                "loader.batch_size and raise train.accumulate by as much, or set train.precision: bf16"
+            ) from error
+
+    def train_step(self, batch: Batch) -> Values:
+        """Compute the loss of each part that is due and its gradients, and update it at the end of a step.
+
+        Returns the losses by name.
+        """
+        progress, values = self.progress, dict[str, Tensor]()
+        weight = self.steps.weight(progress.epoch + 1, progress.batch)
+        is_last = self.steps.is_last(progress.epoch + 1, progress.batch)
+        for part in self.parts:
+            if progress.step % part.every:
+                continue
+            if len(self.parts) > 1:  # the loss of a generator goes through the discriminator, and must not train it
+                for other in self.parts:
+                    other.set_trainable(other is part)
+            with self._autocast:
+                found = self.compute_loss(self.model, batch, part.name)
+            named = {"loss": found} if isinstance(found, Tensor) else found
+            part.backward(named["loss"] if weight == 1.0 else named["loss"] * weight)
+            if is_last:
+                part.update()
+            for name, value in named.items():
+                values[name if part.name == WHOLE else f"{part.name}_{name}"] = value.detach()
+        return values
+
+    def _build(self, model: nn.Module, train: Loader, valid: Loader) -> None:
+        """Build all that training needs, as the config says."""
+        config = self.config
+        self.steps = Steps.plan(train, config.accumulate, config.epochs, config.steps)
+        if not len(valid) and config.patience is not None:
+            raise ValueError("train.patience needs a validation split, and it is empty: raise data.valid_fraction")
+        for loader in (train, valid):
+            loader.place(self.device, channels_last=config.channels_last)
+        self.model = self._place(model)
+        self.cast = assign(config.roles, model, self.built_models)
+        for other in self.cast.others.values():
+            self._place(other)
+        self.parts = [self._build_part(name, module) for name, module in self.cast.trained.items()]
+        self.average = self._build_average()
+        if config.compile != "off":
+            model.compile(mode="default" if config.compile == "on" else config.compile)
+        self.progress = Progress()
+        self._autocast = self.autocast(config.precision)
+        self._next_report = 0.0
+
+    def _place(self, module: nn.Module) -> nn.Module:
+        module.to(self.device)
+        if self.config.channels_last:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return module
+
+    def _build_part(self, name: str, module: nn.Module) -> Part:
+        config, role = self.config, self.config.roles.get(name, Role())
+        optimizer = self.build_optimizer(module, role.optimizer or config.optimizer)
+        choice, by_epoch = role.scheduler or config.scheduler, config.schedule_by == "epoch"
+        num_steps = -(-(self.steps.num_epochs if by_epoch else self.steps.total) // role.every)
+        scheduler: LRScheduler | None = None
+        if choice is not None:
+            warm_up = min(config.warmup_steps, num_steps - 1)
+            scheduler = optimizing.build_warmed_up(
+                optimizer, warm_up, lambda: self.build_scheduler(optimizer, choice, num_steps - warm_up)
+            )
+        return Part(
+            name,
+            optimizer,
+            scheduler,
+            every=role.every,
+            schedule_by=config.schedule_by,
+            clip_norm=role.clip_norm or config.clip_norm,
+            scaler=torch.amp.GradScaler(self.device.type) if config.precision == "fp16" else None,
+        )
+
+    def _build_average(self) -> AveragedModel | None:
+        decay = self.config.ema_decay
+        if decay is None:
+            return None
+        return AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+
+    def _fit(self, train: Loader, valid: Loader) -> None:
+        progress, config = self.progress, self.config
+        self.on_fit_start()
+        if self.checkpoints:
+            self.checkpoints.resume(self._list_stateful())
         for row in progress.rows:
-            record(row)
-        for epoch in range(num_done + 1, self.config.epochs + 1):
-            row = self._run_epoch(model, train, valid, epoch, optimizer, scheduler)
-            progress.add(row, model)
-            record(row)
+            self.loggers.log_epoch(row)
+        self._started, self._started_at = time.perf_counter(), progress.step / self.steps.total
+        while progress.step < self.steps.total and not self._is_patience_over():
+            row = self._run_epoch(train, valid)
+            self.on_epoch_end(row)
+            self._compare(row)
+            progress.end_epoch(row)
+            self.loggers.log_epoch(row)
+            log.info("epoch %d/%d  %s", row["epoch"], self.steps.num_epochs, _describe(row))
             if self.checkpoints:
-                self.checkpoints.write(epoch, parts)
-        if progress.best_weights is not None:
-            model.load_state_dict(progress.best_weights)
+                self.checkpoints.write(progress.step, self._list_stateful())
+        if config.keep == "best" and progress.best_weights is not None:
+            self.model.load_state_dict(progress.best_weights)
+        elif self.average:
+            self.model.load_state_dict(self.average.module.state_dict())
+        self.on_fit_end()
 
-    def validate(self, model: nn.Module, valid: Loader) -> float:
-        """Return the accuracy on the validation split, 0 … 1; an empty split counts as 0."""
-        if not len(valid):
-            return 0.0
-        logits, targets, _ = self.predict(model, valid)
-        return (logits.argmax(dim=1) == targets).double().mean().item()
-
-    def _run_epoch(
-        self, model: nn.Module, train: Loader, valid: Loader, epoch: int, optimizer: Optimizer, scheduler: LRScheduler
-    ) -> dict[str, Any]:
-        """Train and validate once; return the epoch's row of the history."""
+    def _run_epoch(self, train: Loader, valid: Loader) -> dict[str, Any]:
+        """Train the rest of an epoch, and validate; return its row of the history."""
+        progress = self.progress
+        epoch, first = progress.epoch + 1, progress.batch
+        if first == 0:
+            self.on_epoch_start(epoch)
+        self.cast.set_training(self.model)
         started = time.perf_counter()
-        loss = self._train_epoch(model, train, epoch, optimizer, scheduler)
-        samples_per_s = len(train.samples.ids) / (time.perf_counter() - started)
-        accuracy = self.validate(model, valid)
-        log.info("epoch %d/%d  loss %.4f  valid accuracy %.4f", epoch, self.config.epochs, loss, accuracy)
-        return {"epoch": epoch, "train_loss": loss, "valid_accuracy": accuracy, "samples_per_s": samples_per_s}
+        meter = self.run_epoch(train, self._train_batch, epoch, first, self.steps.end(epoch), progress.meter)
+        means = meter.means()  # waits for the device
+        samples_per_s = sum(meter.sizes[first:]) / (time.perf_counter() - started)
+        self._check_values()
+        row = {"epoch": epoch, "step": progress.step, **{f"train_{name}": value for name, value in means.items()}}
+        row |= {f"valid_{name}": value for name, value in self.validate(valid).items()}
+        for part in self.parts:
+            prefix = "" if part.name == WHOLE else f"{part.name}_"
+            row[f"{prefix}learning_rate"] = part.optimizer.param_groups[0]["lr"]
+        return {**row, "samples_per_s": samples_per_s}
 
-    def _train_epoch(
-        self, model: nn.Module, train: Loader, epoch: int, optimizer: Optimizer, scheduler: LRScheduler
-    ) -> float:
-        model.train()
-        losses = []
-        for batch in self.batches(train, epoch):
-            losses.append(self.train_step(model, batch, optimizer))
-            scheduler.step()
-        loss = torch.stack(losses).mean().item()
-        if not torch.isfinite(torch.tensor(loss)):
-            raise FloatingPointError(f"the training loss is {loss} in epoch {epoch}")
-        return loss
+    @torch.no_grad()
+    def validate(self, valid: Loader) -> dict[str, float]:
+        """Return the means over the validation split, by name; nothing where it is empty."""
+        if not len(valid):
+            return {}
+        model = self.average.module if self.average else self.model
+        model.eval()
+        with self._autocast:
+            return self.run_epoch(valid, lambda batch: self.valid_step(model, batch)).means()
+
+    def _train_batch(self, batch: Batch) -> Values:
+        """Train on one batch, the next one."""
+        progress = self.progress
+        if self.steps.is_first(progress.batch):
+            self._report_when_due()
+        values = self.train_step(batch)
+        if self.steps.is_last(progress.epoch + 1, progress.batch):
+            progress.step += 1
+            if self.average:
+                self.average.update_parameters(self.model)
+            self.on_step_end(progress.step)
+        progress.batch += 1
+        return values
+
+    def _report_when_due(self) -> None:
+        """A few times a second: check the losses, tell the loggers, and write a checkpoint where it is time."""
+        if time.perf_counter() < self._next_report:
+            return
+        self._check_values()
+        progress, fraction = self.progress, self.progress.step / self.steps.total
+        seconds = time.perf_counter() - self._started
+        values = {f"train_{name}": value for name, value in progress.meter.latest().items()}
+        values |= {name: v for name, v in (progress.rows or [{}])[-1].items() if name.startswith("valid_")}
+        done = fraction - self._started_at
+        values |= {"epoch": progress.epoch + 1, "fraction": fraction}
+        if done > 0:
+            values["samples_per_s"] = done * self.steps.num_samples / seconds
+            values["seconds_left"] = seconds * (1 - fraction) / done
+        self.loggers.log_step(progress.step, values)
+        if self.checkpoints and progress.batch and self.checkpoints.is_due():
+            self.checkpoints.write(progress.step, self._list_stateful())
+        self._next_report = time.perf_counter() + _REPORT_S
+
+    def _check_values(self) -> None:
+        """Raise FloatingPointError where a loss of this epoch is no finite number."""
+        meter = self.progress.meter
+        meter.fetch()
+        if found := meter.find_strange():
+            batch, name, value = found
+            epoch = self.progress.epoch + 1
+            step = (epoch - 1) * self.steps.in_epoch + batch // self.config.accumulate + 1
+            raise FloatingPointError(
+                f"the {name} is {value} at step {step} (epoch {epoch}, batch {batch + 1} of {len(self.steps.loader)}): "
+                "lower train.optimizer.lr, or set train.clip_norm"
+            )
+
+    def _compare(self, row: dict[str, Any]) -> None:
+        """Find out whether the epoch is the best so far, and tell the schedules. Without validation the last one is."""
+        name, mode = self.config.monitor, self.config.mode
+        monitored = row.get(name)
+        if monitored is None and any(key.startswith("valid_") for key in row):
+            raise ValueError(f"train.monitor is '{name}', and an epoch has {', '.join(row)}")
+        if monitored is not None:
+            self.progress.compare(monitored, mode, self.average.module if self.average else self.model)
+        for part in self.parts:
+            part.end_epoch(monitored)
+
+    def _is_patience_over(self) -> bool:
+        patience = self.config.patience
+        is_over = patience is not None and self.progress.num_stale >= patience
+        if is_over:
+            log.info("no better epoch for %d epochs: training ends after epoch %d", patience, self.progress.epoch)
+        return is_over
+
+    def _list_stateful(self) -> dict[str, Stateful]:
+        """Return all that changes while training, by name."""
+        parts: dict[str, Stateful] = {"model": self.model, **{f"part {part.name}": part for part in self.parts}}
+        if self.average:
+            parts["average"] = self.average
+        return {**parts, "trainer": self, "progress": self.progress}
+
+
+def _describe(row: Mapping[str, Any]) -> str:
+    """Return the losses and validation metrics of a row as text."""
+    shown = {name: value for name, value in row.items() if name.startswith(("train_", "valid_"))}
+    return "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in shown.items())

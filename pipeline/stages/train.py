@@ -3,11 +3,13 @@
 import csv
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from common.checkpoint import Checkpoints
 from common.dataset import read_dataset
+from common.loggers import Loggers
 from common.saved_model import write_model
 from pipeline.stages.task import Task
 
@@ -21,7 +23,7 @@ def run(task: Task) -> dict[str, float]:
     runtime = task.config("engine", "runtime")
     trainer = task.component("trainer")(task.config("trainer", "train"), runtime)
     loader_class, loader_config = task.component("loader"), task.config("loader", "loader")
-    checkpoints = Checkpoints(Path(task.checkpoint_dir)) if task.checkpoint_dir else None
+    checkpoints = Checkpoints(Path(task.checkpoint_dir), task.params) if task.checkpoint_dir else None
     trainer.checkpoints = checkpoints
     batches = {
         name: loader_class(dataset.split(name), loader_config, training=name == "train", seed=runtime.seed)
@@ -32,7 +34,8 @@ def run(task: Task) -> dict[str, float]:
     model = model_class(config, dataset.metadata)
     history = History(task.target_dir)
     started = time.perf_counter()
-    trainer.fit(model, batches["train"], batches["valid"], history.record)
+    trainer.loggers = Loggers([history])
+    trainer.fit(model, batches["train"], batches["valid"])
     seconds = time.perf_counter() - started
     history.write_table()
     write_model(model, config, task.make_dir("model"))
@@ -52,11 +55,14 @@ class History:
         self.rows: list[dict[str, Any]] = []
         (folder / "history.jsonl").touch()
 
-    def record(self, row: dict[str, Any]) -> None:
+    def log_step(self, step: int, values: Mapping[str, float]) -> None:
+        """Nothing is kept of steps."""
+
+    def log_epoch(self, row: Mapping[str, Any]) -> None:
         """Append a row; it is on disk when this returns."""
-        self.rows.append(row)
+        self.rows.append(dict(row))
         with (self._folder / "history.jsonl").open("a") as stream:
-            stream.write(json.dumps(row) + "\n")
+            stream.write(json.dumps(dict(row)) + "\n")
 
     def write_table(self) -> None:
         """Write all rows as CSV."""

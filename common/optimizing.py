@@ -1,0 +1,126 @@
+"""A part of a model with an optimizer of its own, and losses, optimizers and schedules by their names in torch."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau, SequentialLR
+
+_LENGTHS = ("T_max", "total_steps")  # arguments of schedules that mean the whole training, where they are not given
+_WARM_UP_FROM = 0.01  # of the learning rate
+
+
+def build_loss(choice: Mapping[str, Any], device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a function of torch.nn.functional with its arguments; a list of numbers becomes a tensor."""
+    name, arguments = _split(choice)
+    tensors = {k: torch.tensor(v, device=device) for k, v in arguments.items() if isinstance(v, tuple | list)}
+    return partial(getattr(functional, name), **{**arguments, **tensors})
+
+
+def build_optimizer(choice: Mapping[str, Any], module: nn.Module) -> Optimizer:
+    """Return an optimizer of torch.optim for the parameters of a module that are trained."""
+    name, arguments = _split(choice)
+    optimizer: Optimizer = getattr(torch.optim, name)([p for p in module.parameters() if p.requires_grad], **arguments)
+    return optimizer
+
+
+def build_scheduler(choice: Mapping[str, Any], optimizer: Optimizer, num_steps: int) -> LRScheduler:
+    """Return a schedule of torch.optim.lr_scheduler that is `num_steps` long."""
+    name, arguments = _split(choice)
+    scheduler_class = getattr(lr_scheduler, name)
+    lengths = [key for key in inspect.signature(scheduler_class).parameters if key in _LENGTHS]
+    if name == "PolynomialLR":
+        lengths = ["total_iters"]
+    scheduler: LRScheduler = scheduler_class(optimizer, **{**dict.fromkeys(lengths, max(1, num_steps)), **arguments})
+    return scheduler
+
+
+def build_warmed_up(optimizer: Optimizer, num_steps: int, build: Callable[[], LRScheduler]) -> LRScheduler:
+    """Return a schedule that rises for `num_steps`, and is then the one that `build` returns."""
+    if num_steps <= 0:
+        return build()
+    rise = LinearLR(optimizer, _WARM_UP_FROM, total_iters=num_steps)
+    return SequentialLR(optimizer, [rise, build()], [num_steps])
+
+
+class Part:
+    """What one optimizer trains: gradients gather over batches, and an update ends them."""
+
+    def __init__(
+        self,
+        name: str,
+        optimizer: Optimizer,
+        scheduler: LRScheduler | None = None,
+        *,
+        every: int = 1,
+        schedule_by: Literal["step", "epoch"] = "step",
+        clip_norm: float | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        """Join them; `every` counts the steps of the training for one update of this part."""
+        self.name = name
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.every = every
+        self._clip_norm = clip_norm
+        self._scaler = scaler
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._steps_by_epoch = schedule_by == "epoch" or isinstance(scheduler, ReduceLROnPlateau)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a loss."""
+        (self._scaler.scale(loss) if self._scaler else loss).backward()  # type: ignore[no-untyped-call]
+
+    def update(self) -> None:
+        """Step the optimizer and the schedule, and forget the gradients."""
+        if self._scaler is None:
+            if self._clip_norm is not None:
+                clip_grad_norm_(self._parameters, self._clip_norm)
+            self.optimizer.step()
+        else:
+            self._update_scaled(self._scaler)
+        if self.scheduler is not None and not self._steps_by_epoch:
+            self.scheduler.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def end_epoch(self, monitored: float | None) -> None:
+        """Step a schedule that counts epochs, or waits for what is monitored to stall."""
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            if monitored is not None:
+                self.scheduler.step(monitored)
+        elif self.scheduler is not None and self._steps_by_epoch:
+            self.scheduler.step()
+
+    def set_trainable(self, is_trainable: bool) -> None:
+        """Say whether gradients are computed for this part."""
+        for parameter in self._parameters:
+            parameter.requires_grad_(is_trainable)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what changes while training, the module's weights apart."""
+        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self._scaler}
+        return {name: part.state_dict() for name, part in parts.items() if part is not None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state back."""
+        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self._scaler}
+        for name, part in parts.items():
+            if part is not None:
+                part.load_state_dict(state[name])
+
+    def _update_scaled(self, scaler: torch.amp.GradScaler) -> None:
+        if self._clip_norm is not None:
+            scaler.unscale_(self.optimizer)
+            clip_grad_norm_(self._parameters, self._clip_norm)
+        scaler.step(self.optimizer)
+        scaler.update()
+
+
+def _split(choice: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return choice["name"], {key: value for key, value in choice.items() if key != "name"}

@@ -1,0 +1,54 @@
+"""Where a training is, and what it has found so far."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from common.checkpoint import Kept
+from common.meter import Meter
+
+
+@dataclass
+class Progress:
+    """The position, the history, and the weights of the best epoch."""
+
+    epoch: int = 0  # epochs done
+    batch: int = 0  # batches done of the next one
+    step: int = 0  # steps done
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    best: float | None = None  # of what is monitored
+    best_weights: dict[str, Any] | None = None
+    num_stale: int = 0  # epochs since the best one
+    meter: Meter = field(default_factory=Meter)  # of the epoch that is not done
+
+    def end_epoch(self, row: dict[str, Any]) -> None:
+        """Add the row of an epoch that is done."""
+        self.rows.append(row)
+        self.epoch, self.batch, self.meter = self.epoch + 1, 0, Meter()
+
+    def compare(self, value: float, mode: Literal["max", "min"], model: nn.Module) -> None:
+        """Keep the weights where no epoch was better, of equals the longest trained; what is no number never is."""
+        sign = 1 if mode == "max" else -1
+        if value == value and (self.best is None or sign * value >= sign * self.best):
+            self.num_stale = 0 if self.best is None or value != self.best else self.num_stale + 1
+            self.best = value
+            self.best_weights = Kept({name: _copy(member) for name, member in model.state_dict().items()})
+        else:
+            self.num_stale += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all of it."""
+        return {**vars(self), "rows": list(self.rows), "meter": self.meter.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state back."""
+        vars(self).update({name: value for name, value in state.items() if name != "meter"})
+        self.meter.load_state_dict(state["meter"])
+
+
+def _copy(member: Any) -> Any:
+    """Return a member of a state on the CPU; it may be no tensor."""
+    return member.detach().to("cpu", copy=True) if isinstance(member, torch.Tensor) else copy.deepcopy(member)

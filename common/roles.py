@@ -1,0 +1,65 @@
+"""The parts of a model that are trained apart, and the models beside it that help."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from common.config import BuiltModel, OptimizerChoice, SchedulerChoice
+
+WHOLE = "model"  # the name of a model that is trained as one
+
+
+@dataclass(frozen=True)
+class Role:
+    """Params of `train.roles.NAME`: the part of the model with this name, or another experiment's built model."""
+
+    model_from: BuiltModel | None = None  # the experiment; its model is frozen
+    frozen: bool = False  # neither trained nor in training mode
+    every: int = 1  # steps of the training for one update of this part
+    optimizer: OptimizerChoice | None = None  # this and what follows: None is what `train` says
+    scheduler: SchedulerChoice | None = None
+    clip_norm: float | None = None
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who plays in a training."""
+
+    trained: Mapping[str, nn.Module]  # what has an optimizer each
+    frozen: tuple[nn.Module, ...]  # parts of the model
+    others: Mapping[str, nn.Module]  # built models of other experiments
+
+    def set_training(self, model: nn.Module) -> None:
+        """Put the model into training mode, its frozen parts apart."""
+        model.train()
+        for module in self.frozen:
+            module.eval()
+
+
+def assign(roles: Mapping[str, Role], model: nn.Module, built_models: Mapping[str, nn.Module]) -> Cast:
+    """Return who plays: without a trained part, the model as a whole is one; freezes what is declared so.
+
+    Raises ValueError where a role means nothing, or a parameter is neither trained nor frozen.
+    """
+    others = {name: _freeze(built_models[role.model_from]) for name, role in roles.items() if role.model_from}
+    parts = {name: _find_part(model, name) for name in roles if name not in others}
+    frozen = tuple(_freeze(module) for name, module in parts.items() if roles[name].frozen)
+    trained = {name: module for name, module in parts.items() if not roles[name].frozen} or {WHOLE: model}
+    known = {id(parameter) for module in trained.values() for parameter in module.parameters()}
+    left = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in known]
+    if left:
+        raise ValueError(f"train.roles leaves out {left[0]}: give its part a role, or `frozen: true`")
+    return Cast(trained, frozen, others)
+
+
+def _find_part(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        names = ", ".join(child for child, _ in model.named_children())
+        raise ValueError(f"train.roles.{name}: the model has no part of this name; it has {names}") from None
+
+
+def _freeze(module: nn.Module) -> nn.Module:
+    return module.requires_grad_(False).eval()
