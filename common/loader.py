@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from common.dataset import Batch
-from common.prefetch import prefetch
+from common.prefetch import copy_ahead, read_windows
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class Loader:
         num_samples, window = len(self.samples.ids), self.config.shuffle_window
         if window is None or window >= num_samples:
             return torch.randperm(num_samples, generator=generator)
+        window = max(1, window // self.config.batch_size) * self.config.batch_size
         blocks = torch.split(torch.arange(num_samples), max(1, window // 8))
         drawn = torch.cat([blocks[place] for place in torch.randperm(len(blocks), generator=generator)])
         return torch.cat([part[torch.randperm(len(part), generator=generator)] for part in torch.split(drawn, window)])
@@ -96,16 +97,24 @@ class Loader:
 
     def _gather(self, epoch: int, indices: range) -> Iterator[Batch]:
         """Yield this process's share of the batches with these indices, on the device and untransformed."""
+        if not len(indices):
+            return iter(())
         if self.training:
             order = self.order(torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
         else:
             order = torch.arange(len(self.samples.ids))
         size = self.config.batch_size
         order = order[indices.start * size : indices.stop * size].to(self._stored.ids.device)
-        shares = [self._share(rows) for rows in torch.split(order, size)[: len(indices)]] if len(order) else []
-        if self._stored.ids.device.type == self.device.type:
-            return (self._stored.select(rows) for rows in shares)
-        return prefetch(self._stored, shares, self.device)
+        shares = [self._share(rows) for rows in torch.split(order, size)[: len(indices)]]
+        is_on_device = self._stored.ids.device.type == self.device.type
+        window = self.config.shuffle_window
+        if window is None or not self.training or self._stored.ids.device.type != "cpu":
+            places = ((self._stored, rows) for rows in shares)
+        else:
+            places = read_windows(self._stored, shares, max(1, window // size))
+        if is_on_device:
+            return (source.select(rows) for source, rows in places)
+        return copy_ahead(places, size, self.device)
 
     def _share(self, rows: Tensor) -> Tensor:
         """Return this process's rows of a batch; where there are not enough, one that then counts for nothing."""

@@ -1,12 +1,9 @@
-"""Batches of samples that are not on the device: gathered by a thread of its own while the device computes.
+"""Batches of samples that are not where they are needed, gathered by a thread of its own while training goes on."""
 
-The thread fills a few buffers in turns, pinned so that a GPU fetches them by itself, and waits until one is free.
-"""
-
-import queue
-import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,89 +12,79 @@ from common.dataset import Batch
 
 _NUM_BUFFERS = 4
 
-
-def prefetch(samples: Batch, batches: Sequence[Tensor], device: torch.device) -> Iterator[Batch]:
-    """Yield the samples of each tensor of rows on `device`, a GPU; `samples` are on the CPU."""
-    if not batches:
-        return
-    gatherer = _Gatherer(samples, batches, device)
-    gatherer.start()
-    try:
-        for _ in batches:
-            yield gatherer.take()
-    finally:
-        gatherer.stop()
+Place = tuple[Batch, Tensor]  # samples, and the rows of them that make a batch
+T = TypeVar("T")
 
 
-@dataclass
-class _Buffer:
-    """Memory for one batch, and what the device still has to do with it."""
+def read_windows(samples: Batch, batches: Sequence[Tensor], num_batches: int) -> Iterator[Place]:
+    """Yield the place of each batch in memory, for samples that are on a disk.
 
-    tensors: Batch
-    copied: torch.cuda.Event = field(default_factory=torch.cuda.Event)
+    The rows of `num_batches` batches, a window, are read in the order in which they stand, while those of the window
+    before are used.
+    """
+
+    def read() -> Iterator[tuple[Batch, Sequence[Tensor]]]:
+        for first in range(0, len(batches), num_batches):
+            window = batches[first : first + num_batches]
+            rows, order = torch.cat(tuple(window)).sort()
+            places = torch.empty_like(order)
+            places[order] = torch.arange(len(order))
+            yield samples.select(rows), torch.split(places, [len(batch) for batch in window])
+
+    for window, places in ahead(read(), 1):
+        yield from ((window, rows) for rows in places)
 
 
-class _Gatherer:
-    """The thread, and the buffers between it and whoever takes batches."""
+def copy_ahead(places: Iterable[Place], size: int, device: torch.device) -> Iterator[Batch]:
+    """Yield the batch of each place on `device`, a GPU; the samples are on the CPU, `size` rows at most.
 
-    def __init__(self, samples: Batch, batches: Sequence[Tensor], device: torch.device) -> None:
-        self._samples = samples
-        self._batches = batches
-        self._device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._free: queue.SimpleQueue[_Buffer | None] = queue.SimpleQueue()
-        self._full: queue.SimpleQueue[tuple[Batch, torch.cuda.Event] | BaseException] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        size = max(len(rows) for rows in batches)
-        for _ in range(min(_NUM_BUFFERS, len(batches))):
-            self._free.put(_Buffer(Batch(*(_allocate(tensor, size) for tensor in samples))))
-
-    def start(self) -> None:
-        """Begin to gather."""
-        self._thread.start()
-
-    def take(self) -> Batch:
-        """Return the next batch; the device waits for its copy, this thread does not."""
-        found = self._full.get()
-        if isinstance(found, BaseException):
-            raise found
-        batch, copied = found
-        stream = torch.cuda.current_stream(self._device)
-        stream.wait_event(copied)
+    Buffers are used in turns. They are pinned, so that the GPU fetches them by itself.
+    """
+    copier = _Copier(device, size)
+    for batch, copied in ahead((copier.copy(*place) for place in places), _NUM_BUFFERS - 1):
+        stream = torch.cuda.current_stream(device)
+        stream.wait_event(copied)  # the GPU waits, we do not
         for tensor in batch:
             tensor.record_stream(stream)
-        return batch
+        yield batch
 
-    def stop(self) -> None:
-        """End the thread."""
-        self._free.put(None)
-        self._thread.join()
 
-    def _run(self) -> None:
-        try:
-            for rows in self._batches:
-                buffer = self._free.get()
-                if buffer is None:
-                    return
-                buffer.copied.synchronize()  # what it held before is on the device
-                self._full.put((self._copy(buffer, rows), buffer.copied))
-                self._free.put(buffer)
-        except BaseException as error:  # raised where batches are taken
-            self._full.put(error)
+def ahead(items: Iterator[T], num_waiting: int) -> Iterator[T]:
+    """Yield the items, none of them None, made by a thread that is up to `num_waiting` ahead."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, items, None) for _ in range(num_waiting))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(thread.submit(next, items, None))
+            yield item
 
-    def _copy(self, buffer: _Buffer, rows: Tensor) -> Batch:
-        """Gather into the buffer and begin to copy it to the device."""
-        parts = []
-        for source, target in zip(self._samples, buffer.tensors, strict=True):
-            part = target[: len(rows)]
+
+class _Copier:
+    """Pinned buffers, and what the GPU still has to fetch from each."""
+
+    def __init__(self, device: torch.device, size: int) -> None:
+        self._device = device
+        self._size = size
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._buffers: list[tuple[Batch, torch.cuda.Event]] = []
+        self._num_copied = 0
+
+    def copy(self, samples: Batch, rows: Tensor) -> tuple[Batch, torch.cuda.Event]:
+        """Gather rows into the buffer whose turn it is, and begin to copy it; return the batch, and when it is there."""
+        if len(self._buffers) < _NUM_BUFFERS:
+            buffer = Batch(*(torch.empty((self._size, *t.shape[1:]), dtype=t.dtype, pin_memory=True) for t in samples))
+            self._buffers.append((buffer, torch.cuda.Event()))  # type: ignore[no-untyped-call]
+            place = len(self._buffers) - 1
+        else:
+            place = self._num_copied % _NUM_BUFFERS
+        self._num_copied += 1
+        buffer, copied = self._buffers[place]
+        copied.synchronize()  # what the buffer held before is on the GPU
+        parts = [target[: len(rows)] for target in buffer]
+        for source, part in zip(samples, parts, strict=True):
             torch.index_select(source, 0, rows, out=part)
-            parts.append(part)
         with torch.cuda.stream(self._stream):
             batch = Batch(*(part.to(self._device, non_blocking=True) for part in parts))
-            buffer.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            buffer.copied.record(self._stream)
-        return batch
-
-
-def _allocate(tensor: Tensor, size: int) -> Tensor:
-    return torch.empty((size, *tensor.shape[1:]), dtype=tensor.dtype, pin_memory=True)
+            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            copied.record(self._stream)
+        self._buffers[place] = (buffer, copied)
+        return batch, copied
