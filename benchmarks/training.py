@@ -94,5 +94,3 @@ def train(build: Callable[[], nn.Module], samples: TensorDataset, batch_size: in
         started = time.perf_counter()
         trainer.fit(model, batches, no_batches)
         return time.perf_counter() - started
-
-

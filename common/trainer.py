@@ -137,9 +137,11 @@ class Trainer(Engine):
         ValueError where the config does not go with the data or the model, FloatingPointError where a loss is no finite
         number, MemoryError where the device has too little memory.
         """
+        status = "failed"
         try:
             self._build(model, train, valid)
             self._fit(train, valid)
+            status = "finished"
         except RuntimeError as error:
             if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
                 raise
@@ -147,6 +149,8 @@ class Trainer(Engine):
                 f"{self.device.type} memory is too small for batches of {train.config.batch_size}: lower "
                 "loader.batch_size and raise train.accumulate by as much, or set train.precision: bf16"
             ) from error
+        finally:
+            self.loggers.finish(status)
 
     def train_step(self, batch: Batch) -> Values:
         """Compute the loss of each part that is due and its gradients, and update it at the end of a step.
@@ -228,6 +232,7 @@ class Trainer(Engine):
     def _fit(self, train: Loader, valid: Loader) -> None:
         progress, config = self.progress, self.config
         self.on_fit_start()
+        self.loggers.start({"num_steps": self.steps.total})
         if self.checkpoints:
             self.checkpoints.resume(self._list_stateful())
         for row in progress.rows:

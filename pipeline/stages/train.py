@@ -1,15 +1,12 @@
 """The stage `train`: a dataset becomes a model."""
 
-import csv
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from common.checkpoint import Checkpoints
 from common.dataset import read_dataset
-from common.loggers import Loggers
+from common.loggers import History, Loggers
 from common.saved_model import write_model
 from pipeline.stages.task import Task
 
@@ -37,7 +34,6 @@ def run(task: Task) -> dict[str, float]:
     trainer.loggers = Loggers([history])
     trainer.fit(model, batches["train"], batches["valid"])
     seconds = time.perf_counter() - started
-    history.write_table()
     write_model(model, config, task.make_dir("model"))
     _write_config(task)
     num_samples = len(history.rows) * dataset.metadata.num_samples["train"]
@@ -45,32 +41,6 @@ def run(task: Task) -> dict[str, float]:
         seconds += checkpoints.resumed_s
         checkpoints.finish()
     return {"num_samples": num_samples, "samples_per_s": num_samples / seconds}
-
-
-class History:
-    """One row of numbers an epoch: as JSON lines while training, as a table for `dvc plots` afterwards."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.rows: list[dict[str, Any]] = []
-        (folder / "history.jsonl").touch()
-
-    def log_step(self, step: int, values: Mapping[str, float]) -> None:
-        """Nothing is kept of steps."""
-
-    def log_epoch(self, row: Mapping[str, Any]) -> None:
-        """Append a row; it is on disk when this returns."""
-        self.rows.append(dict(row))
-        with (self._folder / "history.jsonl").open("a") as stream:
-            stream.write(json.dumps(dict(row)) + "\n")
-
-    def write_table(self) -> None:
-        """Write all rows as CSV."""
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        with (self._folder / "history.csv").open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
 
 
 def _write_config(task: Task) -> None:
