@@ -27,8 +27,6 @@ from common.progress import Progress
 from common.roles import WHOLE, Cast, Role, assign
 from common.steps import Steps
 
-_REPORT_S = 0.5
-
 
 @dataclass(frozen=True)
 class Config:
@@ -60,6 +58,7 @@ class Trainer(Engine):
     checkpoints: Checkpoints | None = None  # where `fit` leaves its state; the stage sets these three
     built_models: Mapping[str, nn.Module] = {}  # by experiment
     loggers = Loggers([])
+    report_s = 0.5  # between two reports, in which losses are checked and a state may be kept
 
     model: nn.Module  # these are there while `fit` runs
     parts: list[Part]
@@ -308,7 +307,7 @@ class Trainer(Engine):
         self.loggers.log_step(progress.step, values)
         if self.checkpoints and progress.batch and self.checkpoints.is_due():
             self.checkpoints.write(progress.step, self._list_stateful())
-        self._next_report = time.perf_counter() + _REPORT_S
+        self._next_report = time.perf_counter() + self.report_s
 
     def _check_values(self) -> None:
         """Raise FloatingPointError where a loss of this epoch is no finite number."""
