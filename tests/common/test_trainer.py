@@ -310,6 +310,18 @@ def test_training_stops_as_soon_as_it_reports_when_the_loss_is_strange() -> None
     assert trainer.num_calls == 3
 
 
+def test_training_stops_when_losses_are_infinite_both_ways() -> None:
+    class TornTrainer(Trainer):
+        def compute_loss(self, model: nn.Module, batch: Batch, role: str) -> Values:
+            loss = super().compute_loss(model, batch, role)
+            assert isinstance(loss, Tensor)
+            self.sign = -getattr(self, "sign", -1)
+            return {"loss": loss, "other": torch.tensor(self.sign * math.inf)}
+
+    with pytest.raises(FloatingPointError, match="the other is inf at step 1"):
+        fit(make_trainer(TornTrainer))
+
+
 @pytest.mark.parametrize(("accumulate", "good"), [(1, 15), (2, 8)])
 def test_state_before_a_strange_loss_stays_on_disk(tmp_path: Path, accumulate: int, good: int) -> None:
     trainer = open_checkpoints(make_trainer(EagerTrainer, accumulate=accumulate), tmp_path, minutes=0.0)
@@ -324,7 +336,7 @@ def test_state_before_a_strange_loss_stays_on_disk(tmp_path: Path, accumulate: i
 
 
 def test_memory_that_is_too_small_is_said_with_what_helps() -> None:
-    with pytest.raises(MemoryError, match="cpu memory is too small for batches of 16: lower loader.batch_size and"):
+    with pytest.raises(MemoryError, match=r"cpu memory is too small for batches of 16: lower loader.batch_size and"):
         fit(make_trainer(), Greedy())
 
 
@@ -380,7 +392,7 @@ def test_weights_of_the_last_epoch_are_kept_when_valid_is_empty() -> None:
 
 def test_patience_is_refused_when_valid_is_empty() -> None:
     dataset = make_dataset(data.Config(valid_fraction=0.0))
-    with pytest.raises(ValueError, match="train.patience needs a validation split, and it is empty"):
+    with pytest.raises(ValueError, match=r"train.patience needs a validation split, and it is empty"):
         fit(make_trainer(patience=1), dataset=dataset)
 
 
@@ -538,7 +550,7 @@ def test_training_is_refused_when_it_has_no_end_or_no_step(config: dict[str, Any
 
 
 def test_training_is_refused_when_a_batch_is_larger_than_the_split() -> None:
-    with pytest.raises(ValueError, match="loader.batch_size is 64, and the train split has 47 samples: lower it"):
+    with pytest.raises(ValueError, match=r"loader.batch_size is 64, and the train split has 47 samples: lower it"):
         fit(make_trainer(), batch_size=64)
 
 
