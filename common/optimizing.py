@@ -30,14 +30,19 @@ def build_optimizer(choice: Mapping[str, Any], module: nn.Module) -> Optimizer:
     return optimizer
 
 
-def build_scheduler(choice: Mapping[str, Any], optimizer: Optimizer, num_steps: int) -> LRScheduler:
-    """Return a schedule of torch.optim.lr_scheduler that is `num_steps` long."""
+def build_scheduler(
+    choice: Mapping[str, Any], optimizer: Optimizer, num_steps: int, mode: Literal["max", "min"] = "min"
+) -> LRScheduler:
+    """Return a schedule of torch.optim.lr_scheduler that is `num_steps` long; `mode` is that of what is monitored."""
     name, arguments = _split(choice)
     scheduler_class = getattr(lr_scheduler, name)
     lengths = [key for key in inspect.signature(scheduler_class).parameters if key in _LENGTHS]
     if name == "PolynomialLR":
         lengths = ["total_iters"]
-    scheduler: LRScheduler = scheduler_class(optimizer, **{**dict.fromkeys(lengths, max(1, num_steps)), **arguments})
+    defaults: dict[str, Any] = dict.fromkeys(lengths, max(1, num_steps))
+    if scheduler_class is ReduceLROnPlateau:
+        defaults["mode"] = mode
+    scheduler: LRScheduler = scheduler_class(optimizer, **{**defaults, **arguments})
     return scheduler
 
 

@@ -98,7 +98,7 @@ class Trainer(Engine):
 
     def build_scheduler(self, optimizer: Optimizer, choice: SchedulerChoice, num_steps: int) -> LRScheduler:
         """Return the schedule of the learning rate, stepped `num_steps` times."""
-        return optimizing.build_scheduler(choice, optimizer, num_steps)
+        return optimizing.build_scheduler(choice, optimizer, num_steps, self.config.mode)
 
     def on_fit_start(self) -> None:
         """Everything is built; nothing is trained, or training is about to be resumed."""

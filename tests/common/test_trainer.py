@@ -435,6 +435,7 @@ def test_schedule_is_as_long_as_the_training_when_it_counts_epochs() -> None:
 @pytest.mark.parametrize(
     ("mode", "script", "factors"),
     [
+        ("max", (0.5, 0.6, 0.6, 0.7, 0.1), [1, 1, 1, 0.5, 0.5]),
         ("min", (0.5, 0.4, 0.4, 0.3, 0.9), [1, 1, 1, 0.5, 0.5]),
     ],
 )
