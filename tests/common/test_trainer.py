@@ -543,6 +543,9 @@ def test_loggers_hear_of_steps() -> None:
     ("config", "message"),
     [
         ({"epochs": None}, "training has no end: give train.epochs or train.steps"),
+        ({"epochs": 0}, "train.epochs is 0"),
+        ({"steps": 0}, "train.steps is 0"),
+        ({"accumulate": 0}, "train.accumulate is 0"),
     ],
 )
 def test_training_is_refused_when_it_has_no_end_or_no_step(config: dict[str, Any], message: str) -> None:
