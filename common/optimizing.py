@@ -84,13 +84,8 @@ class Part:
 
     def update(self) -> None:
         """Step the optimizer and the schedule, and forget the gradients."""
-        if self._scaler is None:
-            if self._clip_norm is not None:
-                clip_grad_norm_(self._parameters, self._clip_norm)
-            self.optimizer.step()
-        else:
-            self._update_scaled(self._scaler)
-        if self.scheduler is not None and not self._steps_by_epoch:
+        is_updated = self._update_scaled(self._scaler) if self._scaler else self._update_plain()
+        if self.scheduler is not None and not self._steps_by_epoch and is_updated:
             self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -119,12 +114,21 @@ class Part:
             if part is not None:
                 part.load_state_dict(state[name])
 
-    def _update_scaled(self, scaler: torch.amp.GradScaler) -> None:
+    def _update_plain(self) -> bool:
+        if self._clip_norm is not None:
+            clip_grad_norm_(self._parameters, self._clip_norm)
+        self.optimizer.step()
+        return True
+
+    def _update_scaled(self, scaler: torch.amp.GradScaler) -> bool:
+        """Step the optimizer, unless a gradient was too large for the scale, which is then lowered; say whether."""
+        scale = scaler.get_scale()
         if self._clip_norm is not None:
             scaler.unscale_(self.optimizer)
             clip_grad_norm_(self._parameters, self._clip_norm)
         scaler.step(self.optimizer)
         scaler.update()
+        return scaler.get_scale() >= scale
 
 
 def _split(choice: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -469,7 +469,7 @@ def test_named_values_get_into_the_history() -> None:
     assert [(row["train_size"], row["valid_score"]) for row in rows] == [(size, 0.5)] * 2
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16)])
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
 def test_half_precision_computes_in_it_and_learns_as_full_precision_does(precision: str, dtype: torch.dtype) -> None:
     half = fit(make_trainer(LookingTrainer, epochs=6, precision=precision))
     full = fit(make_trainer(LookingTrainer, epochs=6))
