@@ -47,11 +47,16 @@ def build_scheduler(
 
 
 def build_warmed_up(optimizer: Optimizer, num_steps: int, build: Callable[[], LRScheduler]) -> LRScheduler:
-    """Return a schedule that rises for `num_steps`, and is then the one that `build` returns."""
+    """Return a schedule that rises for `num_steps`, and is then the one that `build` returns.
+
+    Raises ValueError where that one counts no steps.
+    """
     if num_steps <= 0:
         return build()
-    rise = LinearLR(optimizer, _WARM_UP_FROM, total_iters=num_steps)
-    return SequentialLR(optimizer, [rise, build()], [num_steps])
+    rise, then = LinearLR(optimizer, _WARM_UP_FROM, total_iters=num_steps), build()
+    if isinstance(then, ReduceLROnPlateau):
+        raise ValueError("train.warmup_steps does not go with ReduceLROnPlateau: set it to 0, or take another schedule")
+    return SequentialLR(optimizer, [rise, then], [num_steps])
 
 
 class Part:

@@ -108,6 +108,13 @@ def test_each_schedule_follows_a_warm_up_as_it_is(name: str) -> None:
     assert rates[3:] == pytest.approx(_read_rates(optimizers[0], plain, 5))
 
 
+def test_warm_up_is_refused_when_the_schedule_waits_for_what_is_monitored() -> None:
+    optimizer = SGD(_make_layer().parameters(), lr=0.1)
+    choice = {"name": "ReduceLROnPlateau", "patience": 0, "factor": 0.5}
+    with pytest.raises(ValueError, match=r"train\.warmup_steps does not go with ReduceLROnPlateau"):
+        build_warmed_up(optimizer, 3, lambda: build_scheduler(choice, optimizer, 5))
+
+
 def test_there_is_no_warm_up_when_it_has_no_step() -> None:
     optimizer = SGD(_make_layer().parameters(), lr=0.1)
     scheduler = LambdaLR(optimizer, lambda step: 1.0)
