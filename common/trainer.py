@@ -201,7 +201,7 @@ class Trainer(Engine):
         config, role = self.config, self.config.roles.get(name, Role())
         optimizer = self.build_optimizer(module, role.optimizer or config.optimizer)
         choice, by_epoch = role.scheduler or config.scheduler, config.schedule_by == "epoch"
-        num_steps = -(-(self.steps.num_epochs if by_epoch else self.steps.total) // role.every)
+        num_steps = self.steps.num_epochs if by_epoch else -(-self.steps.total // role.every)
         scheduler: LRScheduler | None = None
         if choice is not None:
             warm_up = min(config.warmup_steps, num_steps - 1)

@@ -127,7 +127,7 @@ def test_part_is_updated_every_second_step_when_the_role_says_so() -> None:
     assert [row["right_learning_rate"] for row in fitted.rows][-1] == 0.0
 
 
-@pytest.mark.parametrize(("schedule_by", "factors"), [("step", [1 / 3, 0])])
+@pytest.mark.parametrize(("schedule_by", "factors"), [("step", [1 / 3, 0]), ("epoch", [1.0, 0.5])])
 def test_schedule_of_a_part_is_as_long_as_the_training_when_it_is_updated_every_second_step(
     schedule_by: str, factors: list[float]
 ) -> None:
