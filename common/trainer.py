@@ -245,6 +245,8 @@ class Trainer(Engine):
             self.model.load_state_dict(progress.best_weights)
         elif self.average:
             self.model.load_state_dict(self.average.module.state_dict())
+        for part in self.parts:
+            part.set_trainable(True)
         self.on_fit_end()
 
     def _run_epoch(self, train: Loader, valid: Loader) -> dict[str, Any]:

@@ -175,6 +175,12 @@ def test_accumulated_batches_train_each_part_as_one_large_batch_does() -> None:
     assert is_near(small.weights, large.weights)
 
 
+def test_model_can_be_trained_again_when_its_parts_alternated() -> None:
+    trainer, fitted = _fit_pair(TwiceTrainer, left=Role(), right=Role(every=2))
+    assert _list_moves(trainer, "left") == [True] * 6
+    assert all(parameter.requires_grad for parameter in fitted.model.parameters())
+
+
 def test_built_model_is_frozen_and_no_part_of_what_is_kept() -> None:
     teacher, student = make_net().train(), make_net()
     nn.init.ones_(teacher.classifier[1].weight)
