@@ -200,12 +200,20 @@ def test_built_model_is_frozen_and_no_part_of_what_is_kept() -> None:
     [
         ({"left": Role()}, r"train.roles leaves out right.weight: give its part a role, or `frozen: true`"),
         ({"centre": Role()}, r"train.roles.centre: the model has no part of this name; it has left, right"),
+        ({"left": Role(frozen=True), "right": Role(frozen=True)}, r"train.roles freezes all of the model"),
         ({"left": Role(), "left.weight": Role()}, r"train.roles.left.weight: the model has no part of this name"),
     ],
 )
 def test_roles_that_mean_nothing_are_refused(roles: dict[str, Role], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit(make_trainer(roles=roles), Pair())
+
+
+def test_parameter_in_two_parts_is_refused() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(16, 3)))
+    roles = {"1": Role(), "1.0": Role(every=2)}
+    with pytest.raises(ValueError, match=r"train.roles: 1.0.weight is part of 1 and of 1.0"):
+        fit(make_trainer(roles=roles), net)
 
 
 def test_role_is_kept_when_valid_is_empty() -> None:
