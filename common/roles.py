@@ -42,6 +42,9 @@ def assign(roles: Mapping[str, Role], model: nn.Module, built_models: Mapping[st
 
     Raises ValueError where a role means nothing, or a parameter is not either frozen or in one trained part.
     """
+    for name, role in roles.items():
+        if role.every < 1:
+            raise ValueError(f"train.roles.{name}.every is {role.every}: give 1 or more")
     others = {name: _freeze(built_models[role.model_from]) for name, role in roles.items() if role.model_from}
     parts = {name: _find_part(model, name) for name in roles if name not in others}
     frozen = tuple(_freeze(module) for name, module in parts.items() if roles[name].frozen)
