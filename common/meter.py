@@ -74,4 +74,6 @@ class Meter:
 
 def _mean(column: list[float | None], sizes: list[int]) -> float:
     pairs = [(value, size) for value, size in zip(column, sizes, strict=False) if value is not None]
-    return math.fsum(value * size for value, size in pairs) / sum(size for _, size in pairs)
+    products = [value * size for value, size in pairs]
+    total = math.fsum(products) if all(map(math.isfinite, products)) else sum(products)  # fsum refuses inf - inf
+    return total / sum(size for _, size in pairs)

@@ -30,23 +30,33 @@ def build_optimizer(choice: Mapping[str, Any], module: nn.Module) -> Optimizer:
     return optimizer
 
 
-def build_scheduler(choice: Mapping[str, Any], optimizer: Optimizer, num_steps: int) -> LRScheduler:
-    """Return a schedule of torch.optim.lr_scheduler that is `num_steps` long."""
+def build_scheduler(
+    choice: Mapping[str, Any], optimizer: Optimizer, num_steps: int, mode: Literal["max", "min"] = "min"
+) -> LRScheduler:
+    """Return a schedule of torch.optim.lr_scheduler that is `num_steps` long; `mode` is that of what is monitored."""
     name, arguments = _split(choice)
     scheduler_class = getattr(lr_scheduler, name)
     lengths = [key for key in inspect.signature(scheduler_class).parameters if key in _LENGTHS]
     if name == "PolynomialLR":
         lengths = ["total_iters"]
-    scheduler: LRScheduler = scheduler_class(optimizer, **{**dict.fromkeys(lengths, max(1, num_steps)), **arguments})
+    defaults: dict[str, Any] = dict.fromkeys(lengths, max(1, num_steps))
+    if scheduler_class is ReduceLROnPlateau:
+        defaults["mode"] = mode
+    scheduler: LRScheduler = scheduler_class(optimizer, **{**defaults, **arguments})
     return scheduler
 
 
 def build_warmed_up(optimizer: Optimizer, num_steps: int, build: Callable[[], LRScheduler]) -> LRScheduler:
-    """Return a schedule that rises for `num_steps`, and is then the one that `build` returns."""
+    """Return a schedule that rises for `num_steps`, and is then the one that `build` returns.
+
+    Raises ValueError where that one counts no steps.
+    """
     if num_steps <= 0:
         return build()
-    rise = LinearLR(optimizer, _WARM_UP_FROM, total_iters=num_steps)
-    return SequentialLR(optimizer, [rise, build()], [num_steps])
+    rise, then = LinearLR(optimizer, _WARM_UP_FROM, total_iters=num_steps), build()
+    if isinstance(then, ReduceLROnPlateau):
+        raise ValueError("train.warmup_steps does not go with ReduceLROnPlateau: set it to 0, or take another schedule")
+    return SequentialLR(optimizer, [rise, then], [num_steps])
 
 
 class Part:
@@ -79,13 +89,8 @@ class Part:
 
     def update(self) -> None:
         """Step the optimizer and the schedule, and forget the gradients."""
-        if self._scaler is None:
-            if self._clip_norm is not None:
-                clip_grad_norm_(self._parameters, self._clip_norm)
-            self.optimizer.step()
-        else:
-            self._update_scaled(self._scaler)
-        if self.scheduler is not None and not self._steps_by_epoch:
+        is_updated = self._update_scaled(self._scaler) if self._scaler else self._update_plain()
+        if self.scheduler is not None and not self._steps_by_epoch and is_updated:
             self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -114,12 +119,21 @@ class Part:
             if part is not None:
                 part.load_state_dict(state[name])
 
-    def _update_scaled(self, scaler: torch.amp.GradScaler) -> None:
+    def _update_plain(self) -> bool:
+        if self._clip_norm is not None:
+            clip_grad_norm_(self._parameters, self._clip_norm)
+        self.optimizer.step()
+        return True
+
+    def _update_scaled(self, scaler: torch.amp.GradScaler) -> bool:
+        """Step the optimizer, unless a gradient was too large for the scale, which is then lowered; say whether."""
+        scale = scaler.get_scale()
         if self._clip_norm is not None:
             scaler.unscale_(self.optimizer)
             clip_grad_norm_(self._parameters, self._clip_norm)
         scaler.step(self.optimizer)
         scaler.update()
+        return scaler.get_scale() >= scale
 
 
 def _split(choice: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -40,17 +40,32 @@ class Cast:
 def assign(roles: Mapping[str, Role], model: nn.Module, built_models: Mapping[str, nn.Module]) -> Cast:
     """Return who plays: without a trained part, the model as a whole is one; freezes what is declared so.
 
-    Raises ValueError where a role means nothing, or a parameter is neither trained nor frozen.
+    Raises ValueError where a role means nothing, or a parameter is not either frozen or in one trained part.
     """
+    for name, role in roles.items():
+        if role.every < 1:
+            raise ValueError(f"train.roles.{name}.every is {role.every}: give 1 or more")
     others = {name: _freeze(built_models[role.model_from]) for name, role in roles.items() if role.model_from}
     parts = {name: _find_part(model, name) for name in roles if name not in others}
     frozen = tuple(_freeze(module) for name, module in parts.items() if roles[name].frozen)
     trained = {name: module for name, module in parts.items() if not roles[name].frozen} or {WHOLE: model}
-    known = {id(parameter) for module in trained.values() for parameter in module.parameters()}
-    left = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in known]
-    if left:
-        raise ValueError(f"train.roles leaves out {left[0]}: give its part a role, or `frozen: true`")
+    _check_parameters(model, trained)
     return Cast(trained, frozen, others)
+
+
+def _check_parameters(model: nn.Module, trained: Mapping[str, nn.Module]) -> None:
+    owners: dict[int, list[str]] = {}
+    for part, module in trained.items():
+        for parameter in module.parameters():
+            owners.setdefault(id(parameter), []).append(part)
+    parameters = [(name, owners.get(id(p), [])) for name, p in model.named_parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("train.roles freezes all of the model: there is nothing to train")
+    for name, parts in parameters:
+        if not parts:
+            raise ValueError(f"train.roles leaves out {name}: give its part a role, or `frozen: true`")
+        if len(parts) > 1:
+            raise ValueError(f"train.roles: {name} is part of {' and of '.join(parts)}: one part trains it")
 
 
 def _find_part(model: nn.Module, name: str) -> nn.Module:

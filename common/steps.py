@@ -17,11 +17,14 @@ class Steps:
     def plan(cls, loader: Loader, accumulate: int, epochs: int | None, steps: int | None) -> "Steps":
         """Return the counts of a training that ends after so many epochs or steps, whichever comes first.
 
-        Raises ValueError where nothing ends it, or there is nothing to train on.
+        Raises ValueError where nothing ends it, or there is nothing to train.
         """
         size, num_samples = loader.config.batch_size, len(loader.samples.ids)
         if epochs is None and steps is None:
             raise ValueError("training has no end: give train.epochs or train.steps")
+        for name, count in (("epochs", epochs), ("steps", steps), ("accumulate", accumulate)):
+            if count is not None and count < 1:
+                raise ValueError(f"train.{name} is {count}: give 1 or more")
         if num_samples == 0:
             raise ValueError("the train split is empty: lower data.valid_fraction and data.test_fraction")
         if size > num_samples:

@@ -27,8 +27,6 @@ from common.progress import Progress
 from common.roles import WHOLE, Cast, Role, assign
 from common.steps import Steps
 
-_REPORT_S = 0.5
-
 
 @dataclass(frozen=True)
 class Config:
@@ -60,6 +58,7 @@ class Trainer(Engine):
     checkpoints: Checkpoints | None = None  # where `fit` leaves its state; the stage sets these three
     built_models: Mapping[str, nn.Module] = {}  # by experiment
     loggers = Loggers([])
+    report_s = 0.5  # between two reports, in which losses are checked and a state may be kept
 
     model: nn.Module  # these are there while `fit` runs
     parts: list[Part]
@@ -99,7 +98,7 @@ class Trainer(Engine):
 
     def build_scheduler(self, optimizer: Optimizer, choice: SchedulerChoice, num_steps: int) -> LRScheduler:
         """Return the schedule of the learning rate, stepped `num_steps` times."""
-        return optimizing.build_scheduler(choice, optimizer, num_steps)
+        return optimizing.build_scheduler(choice, optimizer, num_steps, self.config.mode)
 
     def on_fit_start(self) -> None:
         """Everything is built; nothing is trained, or training is about to be resumed."""
@@ -206,7 +205,7 @@ class Trainer(Engine):
         config, role = self.config, self.config.roles.get(name, Role())
         optimizer = self.build_optimizer(module, role.optimizer or config.optimizer)
         choice, by_epoch = role.scheduler or config.scheduler, config.schedule_by == "epoch"
-        num_steps = -(-(self.steps.num_epochs if by_epoch else self.steps.total) // role.every)
+        num_steps = self.steps.num_epochs if by_epoch else -(-self.steps.total // role.every)
         scheduler: LRScheduler | None = None
         if choice is not None:
             warm_up = min(config.warmup_steps, num_steps - 1)
@@ -251,6 +250,8 @@ class Trainer(Engine):
             self.model.load_state_dict(progress.best_weights)
         elif self.average:
             self.model.load_state_dict(self.average.module.state_dict())
+        for part in self.parts:
+            part.set_trainable(True)
         self.on_fit_end()
 
     def _run_epoch(self, train: Loader, valid: Loader) -> dict[str, Any]:
@@ -313,7 +314,7 @@ class Trainer(Engine):
         self.loggers.log_step(progress.step, values)
         if self.checkpoints and progress.batch and self.checkpoints.is_due():
             self.checkpoints.write(progress.step, self._list_stateful())
-        self._next_report = time.perf_counter() + _REPORT_S
+        self._next_report = time.perf_counter() + self.report_s
 
     def _check_values(self) -> None:
         """Raise FloatingPointError where a loss of this epoch is no finite number."""

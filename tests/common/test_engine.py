@@ -1,13 +1,16 @@
 """Devices, seeds and the loop over batches."""
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from common.dataset import Batch
 from common.engine import Config, Engine, choose_device, seed_everything
+from common.meter import Meter, Values
 from tests.datasets import make_dataset, make_loader
 
 RUNTIME = Config(device="cpu")
@@ -70,3 +73,39 @@ def test_predicting_neither_trains_nor_keeps_gradients() -> None:
     logits, _, _ = Engine(RUNTIME).predict(model, make_loader(make_dataset().test))
     assert not logits.requires_grad
     assert not model[0].was_training
+
+
+def test_loop_calls_a_step_for_each_batch_and_weighs_what_it_returns() -> None:
+    batches, seen = make_loader(make_dataset().train, batch_size=20), list[int]()
+
+    def step(batch: Batch) -> Values:
+        seen.extend(batch.ids.tolist())
+        return {"size": torch.tensor(float(len(batch.ids)))}
+
+    meter = Engine(RUNTIME).run_epoch(batches, step, epoch=1)
+    assert seen == make_dataset().train.tensors[2].tolist()
+    assert meter.means() == {"size": pytest.approx((20**2 + 20**2 + 7**2) / 47)}
+
+
+def test_loop_goes_on_where_it_was() -> None:
+    batches = make_loader(make_dataset().train, training=True, batch_size=20)
+    whole, halves = Meter(), Meter()
+
+    def step(batch: Batch) -> Values:
+        return {"first": batch.ids[0].float()}
+
+    Engine(RUNTIME).run_epoch(batches, step, 1, meter=whole)
+    for start, stop in ((0, 1), (1, None)):
+        assert Engine(RUNTIME).run_epoch(batches, step, 1, start, stop, halves) is halves
+    assert halves.means() == whole.means()
+    assert halves.sizes == [20, 20, 7]
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_forward_pass_computes_in_the_precision(precision: Any, dtype: torch.dtype) -> None:
+    layer = nn.Linear(3, 2)
+    with Engine(RUNTIME).autocast(precision):
+        assert layer(torch.ones(1, 3)).dtype == dtype
+    assert layer(torch.ones(1, 3)).dtype == layer.weight.dtype == torch.float32

@@ -1,43 +1,37 @@
-"""What training leaves: its weights, its history, when it stops, and that it goes on to the bit."""
+"""What training leaves: its weights, its history, and when it stops."""
 
 import math
-import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from torch.optim.swa_utils import AveragedModel
+from torch.nn import functional
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import ExponentialLR, LRScheduler
 
-from common import data, engine, loader, model
-from common.checkpoint import Checkpoints
-from common.dataset import Batch, Dataset
+from common import data
+from common.dataset import Batch
 from common.loader import Loader
-from common.model import ConvNet
-from common.trainer import Config, Trainer
-from experiments.random_shifts.loader import ShiftingLoader
-from tests.datasets import make_dataset, make_loader
+from common.meter import Values
+from common.trainer import Trainer
+from tests.datasets import make_dataset
+from tests.trainings import (
+    SGD,
+    Notes,
+    Weights,
+    copy_weights,
+    fit,
+    is_equal,
+    is_near,
+    make_net,
+    make_trainer,
+    open_checkpoints,
+)
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-
-Weights = dict[str, Tensor]
-History = list[dict[str, Any]]
-
-
-class LostTrainer(Trainer):
-    """Its loss is not finite from the second epoch on."""
-
-    num_calls = 0
-
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss, once per batch."""
-        self.num_calls += 1
-        return super().loss(logits, targets) * (math.inf if self.num_calls > 3 else 1)
+NUM_BATCHES = 3  # of 16 samples
 
 
 class ScriptedTrainer(Trainer):
@@ -45,288 +39,527 @@ class ScriptedTrainer(Trainer):
 
     script: tuple[float, ...]
 
-    def validate(self, model: nn.Module, valid: Loader) -> float:
-        """Return the next scripted accuracy."""
-        self.seen: list[Weights] = [*getattr(self, "seen", []), _copy_weights(model)]
-        return self.script[len(self.seen) - 1]
+    def validate(self, valid: Loader) -> dict[str, float]:
+        """Return the next scripted accuracy, and a loss that is as large."""
+        self.seen: list[Weights] = [*getattr(self, "seen", []), copy_weights(self.model)]
+        value = self.script[len(self.seen) - 1]
+        return {"accuracy": value, "loss": value}
 
 
 class RateTrainer(Trainer):
-    """Notes the learning rate of each step."""
+    """Notes the learning rate of each batch."""
 
-    rates: list[float]
-    optimizer: Optimizer
+    script: tuple[float, ...] = ()
 
-    def train_step(self, model: nn.Module, batch: Batch, optimizer: Optimizer) -> Tensor:
-        """Return the loss of a step."""
-        self.optimizer = optimizer
-        self.rates.append(optimizer.param_groups[0]["lr"])
-        return super().train_step(model, batch, optimizer)
+    def train_step(self, batch: Batch) -> Values:
+        """Train on a batch."""
+        self.rates: list[float] = [*getattr(self, "rates", []), self.parts[0].optimizer.param_groups[0]["lr"]]
+        return super().train_step(batch)
 
 
-class AveragingTrainer(Trainer):
-    """Draws from every generator, counts its steps, and validates an average of the weights."""
-
-    num_steps = 0
-
-    def build_optimizer(self, model: nn.Module) -> Optimizer:
-        """Return an optimizer with momentum; begin the average."""
-        self.average = AveragedModel(model)
-        return SGD(model.parameters(), lr=self.config.learning_rate, momentum=0.9)
-
-    def build_scheduler(self, optimizer: Optimizer, num_steps: int) -> LRScheduler:
-        """Return a schedule that numpy computes, as many do."""
-        return LambdaLR(optimizer, lambda step: 0.5 * (1 + np.cos(np.pi * step / num_steps)))
-
-    def train_step(self, model: nn.Module, batch: Batch, optimizer: Optimizer) -> Tensor:
-        """Return the loss of a step on noisy images; the more steps, the less noise."""
-        self.num_steps += 1
-        noise = (random.random() + np.random.randn() + torch.rand(1)).to(self.device) / self.num_steps
-        loss = super().train_step(model, batch._replace(inputs=batch.inputs + noise.float()), optimizer)
-        self.average.update_parameters(model)
-        return loss
-
-    def validate(self, model: nn.Module, valid: Loader) -> float:
-        """Return the accuracy of the average."""
-        return super().validate(self.average, valid)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Add the average."""
-        return {**super().state_dict(), "average": self.average.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the average back."""
-        super().load_state_dict(state)
-        self.average.load_state_dict(state["average"])
+class PlateauTrainer(RateTrainer, ScriptedTrainer):
+    """Notes the learning rates, and says what the script says."""
 
 
-class UnsureTrainer(Trainer):
-    """Has no idea how accurate the model is."""
+class LostTrainer(Trainer):
+    """Its loss is no finite number at one of its batches."""
 
-    def validate(self, model: nn.Module, valid: Loader) -> float:
-        """Return no number."""
-        return math.nan
+    lost_at: int
+    lost_value = math.nan
 
-
-class TwiceTrainer(Trainer):
-    """Trains again what it has trained."""
-
-    def fit(self, *args: Any) -> None:
-        """Train twice."""
-        super().fit(*args)
-        super().fit(*args)
+    def compute_loss(self, model: nn.Module, batch: Batch, role: str) -> Tensor | Values:
+        """Return the loss of a batch."""
+        self.num_calls = getattr(self, "num_calls", 0) + 1
+        loss = super().compute_loss(model, batch, role)
+        assert isinstance(loss, Tensor)
+        return loss * self.lost_value if self.num_calls == self.lost_at else loss
 
 
-class Killed(BaseException):
-    """The process ends here."""
+class ShortTrainer(LostTrainer):
+    """Notes its losses."""
+
+    lost_at = -1
 
 
-def _copy_weights(model: nn.Module) -> Weights:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+class EagerTrainer(LostTrainer):
+    """Reports, and keeps its state, at every step."""
+
+    report_s = 0.0
 
 
-def _is_equal(ours: Weights, theirs: Weights) -> bool:
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+class AverageTrainer(Trainer):
+    """Computes the average of the weights by hand, and notes which weights are validated."""
+
+    def on_fit_start(self) -> None:
+        """Begin."""
+        self.by_hand: Weights = {}
+        self.validated: list[Weights] = []
+
+    def on_step_end(self, step: int) -> None:
+        """Move the average by a tenth of the way."""
+        for name, tensor in copy_weights(self.model).items():
+            before = self.by_hand.get(name)
+            if before is None or not tensor.is_floating_point():
+                self.by_hand[name] = tensor
+            else:
+                self.by_hand[name] = 0.9 * before + 0.1 * tensor
+
+    def valid_step(self, model: nn.Module, batch: Batch) -> Values:
+        """Note the weights."""
+        assert not model.training
+        self.validated.append(copy_weights(model))
+        return super().valid_step(model, batch)
 
 
-def _make_trainer(
-    trainer_class: type[Trainer] = Trainer, *, epochs: int = 3, seed: int = 0, device: Any = "cpu"
-) -> Trainer:
-    return trainer_class(Config(epochs=epochs, learning_rate=0.03), engine.Config(device=device, seed=seed))
+class HookedTrainer(Trainer):
+    """Notes when its hooks are called."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.calls: list[str] = []
+
+    def on_fit_start(self) -> None:
+        """Note it."""
+        self.calls.append(f"fit with {len(self.parts)} part")
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Note it."""
+        self.calls.append(f"epoch {epoch}")
+
+    def on_step_end(self, step: int) -> None:
+        """Note it."""
+        self.calls.append(f"step {step}")
+
+    def on_epoch_end(self, row: dict[str, Any]) -> None:
+        """Note it, and add to the row."""
+        self.calls.append(f"epoch {row['epoch']} ends")
+        row["added"] = 10 * row["epoch"]
+
+    def on_fit_end(self) -> None:
+        """Note it."""
+        self.calls.append("end")
+        self.kept = copy_weights(self.model)
 
 
-def _fit(trainer: Trainer, dataset: Dataset | None = None) -> tuple[Weights, History]:
-    """Train a small network on the dots; return its weights and the history."""
-    dataset = dataset or make_dataset()
-    net = ConvNet(model.Config(channels=4), dataset.metadata)
-    history: History = []
-    train = make_loader(dataset.train, training=True, seed=trainer.runtime.seed)
-    trainer.fit(net, train, make_loader(dataset.valid), history.append)
-    return _copy_weights(net), history
+class BuildingTrainer(RateTrainer):
+    """Builds its optimizer and its schedule by itself."""
+
+    def build_optimizer(self, module: nn.Module, choice: Any) -> Optimizer:
+        """Return one that nobody chose."""
+        return AdamW(module.parameters(), lr=0.5)
+
+    def build_scheduler(self, optimizer: Optimizer, choice: Any, num_steps: int) -> LRScheduler:
+        """Return one whose first factor says how long the training is."""
+        return ExponentialLR(optimizer, 1 / num_steps)
 
 
-def _train(
-    folder: Path | None,
-    trainer_class: type[Trainer] = Trainer,
-    loader_class: type[Loader] = Loader,
-    kill_when: Callable[[History], bool] = lambda history: False,
-    device: str = "cpu",
-) -> tuple[Weights, History]:
-    """Train as a process of its own would, until it is killed; return weights and history without times."""
-    trainer, dataset = _make_trainer(trainer_class, epochs=4, device=device), make_dataset()
-    trainer.checkpoints = Checkpoints(folder) if folder else None
-    net = ConvNet(model.Config(channels=4, dropout=0.5), dataset.metadata)
-    train = loader_class(dataset.train, loader.Config(16), training=True, seed=0)
-    history: History = []
+class NamingTrainer(Trainer):
+    """Returns more than the loss."""
 
-    def record(row: dict[str, Any]) -> None:
-        history.append({name: value for name, value in row.items() if name != "samples_per_s"})
-        if kill_when(history):
-            raise Killed
+    def compute_loss(self, model: nn.Module, batch: Batch, role: str) -> Values:
+        """Return the loss, and how many samples there were."""
+        loss = super().compute_loss(model, batch, role)
+        assert isinstance(loss, Tensor)
+        return {"size": torch.tensor(float(len(batch.ids))), "loss": loss}
 
-    trainer.fit(net, train, make_loader(dataset.valid), record)
-    return _copy_weights(net), history
+    def valid_step(self, model: nn.Module, batch: Batch) -> Values:
+        """Return a number of its own."""
+        return {"score": torch.tensor(0.5)}
 
 
-def _train_until(folder: Path, num_rows: int, *classes: Any, device: str = "cpu") -> None:
-    """Train until a process has recorded so many rows and is killed."""
-    with pytest.raises(Killed):
-        _train(folder, *classes, kill_when=lambda history: len(history) == num_rows, device=device)
+class LookingTrainer(Trainer):
+    """Notes how the batches and the results of the model look."""
+
+    def compute_loss(self, model: nn.Module, batch: Batch, role: str) -> Tensor | Values:
+        """Return the loss of a batch."""
+        outputs = model(batch.inputs)
+        self.looks: set[Any] = {
+            *getattr(self, "looks", set()),
+            (outputs.dtype, batch.inputs.is_contiguous(memory_format=torch.channels_last)),
+        }
+        return self.loss(outputs, batch.targets)
+
+
+class Greedy(nn.Module):
+    """Wants more memory than there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(16, 3))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return nothing, ever."""
+        return inputs.flatten(1) @ self.weight + torch.empty(2**50)[:3]
+
+
+def _make_smooth() -> nn.Module:
+    """Return a network in which each sample is on its own."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def _fit_scripted(script: tuple[float, ...], **config: Any) -> tuple[Weights, ScriptedTrainer]:
+    trainer = make_trainer(ScriptedTrainer, **{"epochs": len(script), **config})
+    assert isinstance(trainer, ScriptedTrainer)
+    trainer.script = script
+    return fit(trainer).weights, trainer
+
+
+def _read_rates(trainer_class: type[RateTrainer] = RateTrainer, **config: Any) -> list[float]:
+    """Return the learning rate of each batch."""
+    trainer = make_trainer(trainer_class, **config)
+    assert isinstance(trainer, RateTrainer)
+    fit(trainer)
+    return trainer.rates
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_weights_are_equal_to_the_bit_when_the_seed_is(device: str) -> None:
-    ours, theirs = (_fit(_make_trainer(seed=3, device=device))[0] for _ in range(2))
+    ours, theirs = (fit(make_trainer(seed=3, device=device)).weights for _ in range(2))
     assert {tensor.device.type for tensor in ours.values()} == {device}
-    assert _is_equal(ours, theirs)
+    assert is_equal(ours, theirs)
 
 
 def test_weights_differ_when_the_seed_does() -> None:
-    assert not _is_equal(_fit(_make_trainer(seed=3))[0], _fit(_make_trainer(seed=4))[0])
+    assert not is_equal(fit(make_trainer(seed=3)).weights, fit(make_trainer(seed=4)).weights)
 
 
 def test_history_has_one_row_an_epoch() -> None:
-    history = _fit(_make_trainer(epochs=4))[1]
-    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
-    assert {frozenset(row) for row in history} == {
-        frozenset({"epoch", "train_loss", "valid_accuracy", "samples_per_s"})
+    rows = fit(make_trainer(epochs=4)).rows
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 3), (2, 6), (3, 9), (4, 12)]
+    assert {tuple(row) for row in rows} == {
+        ("epoch", "step", "train_loss", "valid_loss", "valid_accuracy", "learning_rate")
     }
 
 
+def test_loss_of_an_epoch_is_the_mean_over_its_samples() -> None:
+    trainer = make_trainer(epochs=1, optimizer={"name": "SGD", "lr": 0.0})
+    split, net = make_dataset().train, _make_smooth()
+    loss = functional.cross_entropy(net(split.tensors[0]), split.tensors[1]).item()
+    assert fit(trainer, net, batch_size=7).rows[0]["train_loss"] == pytest.approx(loss)
+
+
 def test_network_learns_the_dots() -> None:
-    history = _fit(_make_trainer(epochs=12))[1]
-    assert history[-1]["train_loss"] < 0.3 * history[0]["train_loss"]
-    assert history[-1]["valid_accuracy"] == 1.0
+    rows = fit(make_trainer(epochs=12)).rows
+    assert rows[-1]["train_loss"] < 0.3 * rows[0]["train_loss"]
+    assert rows[-1]["valid_accuracy"] == 1.0
 
 
-def test_training_stops_when_the_loss_is_not_finite() -> None:
-    history: History = []
-    trainer, dataset = _make_trainer(LostTrainer), make_dataset()
-    net = ConvNet(model.Config(channels=2), dataset.metadata)
-    train = make_loader(dataset.train, training=True)
-    assert len(train) == 3
-    with pytest.raises(FloatingPointError, match="in epoch 2"):
-        trainer.fit(net, train, make_loader(dataset.valid), history.append)
-    assert [row["epoch"] for row in history] == [1]
+@pytest.mark.parametrize(
+    ("epochs", "steps", "ends"),
+    [(2, None, [3, 6]), (None, 5, [3, 5]), (2, 9, [3, 6]), (9, 4, [3, 4]), (None, 6, [3, 6]), (None, 1, [1])],
+)
+def test_training_ends_after_epochs_or_steps_whichever_comes_first(
+    epochs: int | None, steps: int | None, ends: list[int]
+) -> None:
+    rows = fit(make_trainer(epochs=epochs, steps=steps)).rows
+    assert [row["step"] for row in rows] == ends
+    assert [row["learning_rate"] == 0.0 for row in rows] == [step == ends[-1] for step in ends]
+
+
+def test_accumulated_batches_train_as_one_large_batch_does() -> None:
+    large, small = (
+        fit(make_trainer(accumulate=count, optimizer=SGD), _make_smooth(), batch_size=20 // count) for count in (1, 5)
+    )
+    assert [len(make_dataset().train) % size for size in (20, 4)] == [7, 3]  # the last step has two batches of five
+    assert [row["step"] for row in small.rows] == [row["step"] for row in large.rows] == [3, 6, 9]
+    assert is_near(small.weights, large.weights)
+
+
+def test_accumulated_batches_train_as_one_large_batch_does_when_steps_cut_an_epoch_short() -> None:
+    large, small = (
+        fit(make_trainer(accumulate=count, steps=4, optimizer=SGD), _make_smooth(), batch_size=16 // count)
+        for count in (1, 4)
+    )
+    assert [row["step"] for row in small.rows] == [3, 4]
+    assert is_near(small.weights, large.weights)
+
+
+@pytest.mark.parametrize(
+    ("trainer_class", "value", "lost_at", "place"),
+    [
+        (LostTrainer, math.nan, 1, r"nan at step 1 \(epoch 1, batch 1 of 3\)"),
+        (LostTrainer, math.inf, 5, r"inf at step 5 \(epoch 2, batch 2 of 3\)"),
+        (EagerTrainer, -math.inf, 5, r"-inf at step 5 \(epoch 2, batch 2 of 3\)"),
+    ],
+)
+def test_training_stops_when_the_loss_is_no_finite_number(
+    trainer_class: type[LostTrainer], value: float, lost_at: int, place: str
+) -> None:
+    trainer, notes = make_trainer(trainer_class), Notes()
+    assert isinstance(trainer, LostTrainer)
+    trainer.lost_at, trainer.lost_value = lost_at, value
+    with pytest.raises(FloatingPointError, match=rf"the loss is {place}: lower train.optimizer.lr"):
+        fit(trainer, notes=notes)
+    assert [row["epoch"] for row in notes.rows] == list(range(1, 1 + (lost_at - 1) // NUM_BATCHES))
+
+
+def test_batch_of_a_strange_loss_is_found_when_batches_are_accumulated() -> None:
+    trainer = make_trainer(LostTrainer, accumulate=4)
+    assert isinstance(trainer, LostTrainer)
+    trainer.lost_at = 17
+    with pytest.raises(FloatingPointError, match=r"nan at step 5 \(epoch 2, batch 5 of 12\)"):
+        fit(trainer, batch_size=4)
+
+
+def test_training_stops_as_soon_as_it_reports_when_the_loss_is_strange() -> None:
+    trainer = make_trainer(EagerTrainer, epochs=1)
+    assert isinstance(trainer, EagerTrainer)
+    trainer.lost_at = 3
+    with pytest.raises(FloatingPointError, match="batch 3 of 47"):
+        fit(trainer, batch_size=1)
+    assert trainer.num_calls == 3
+
+
+def test_training_stops_when_losses_are_infinite_both_ways() -> None:
+    class TornTrainer(Trainer):
+        def compute_loss(self, model: nn.Module, batch: Batch, role: str) -> Values:
+            loss = super().compute_loss(model, batch, role)
+            assert isinstance(loss, Tensor)
+            self.sign = -getattr(self, "sign", -1)
+            return {"loss": loss, "other": torch.tensor(self.sign * math.inf)}
+
+    with pytest.raises(FloatingPointError, match="the other is inf at step 1"):
+        fit(make_trainer(TornTrainer))
+
+
+@pytest.mark.parametrize(("accumulate", "good"), [(1, 15), (2, 8)])
+def test_state_before_a_strange_loss_stays_on_disk(tmp_path: Path, accumulate: int, good: int) -> None:
+    trainer = open_checkpoints(make_trainer(EagerTrainer, accumulate=accumulate), tmp_path, minutes=0.0)
+    assert isinstance(trainer, EagerTrainer)
+    trainer.lost_at = 16
+    with pytest.raises(FloatingPointError):
+        fit(trainer, batch_size=4)
+    kept = max(int(path.stem.rpartition("-")[2]) for path in tmp_path.iterdir())
+    state = torch.load(tmp_path / f"fit-1-step-{kept}.pt", weights_only=True)
+    assert good - 1 <= kept <= good
+    assert all(tensor.isfinite().all() for tensor in state["parts"]["model"].values())
+
+
+def test_memory_that_is_too_small_is_said_with_what_helps() -> None:
+    with pytest.raises(MemoryError, match=r"cpu memory is too small for batches of 16: lower loader.batch_size and"):
+        fit(make_trainer(), Greedy())
 
 
 @pytest.mark.parametrize(("script", "kept"), [((0.2, 0.9, 0.5), 1), ((0.9, 0.2, 0.5), 0), ((0.5, 0.9, 0.9), 2)])
 def test_weights_of_the_best_epoch_are_kept_and_of_equals_the_last(script: tuple[float, ...], kept: int) -> None:
-    trainer = _make_trainer(ScriptedTrainer, epochs=len(script))
-    assert isinstance(trainer, ScriptedTrainer)
-    trainer.script = script
-    weights, _ = _fit(trainer)
-    assert [_is_equal(weights, seen) for seen in trainer.seen] == [epoch == kept for epoch in range(len(script))]
+    weights, trainer = _fit_scripted(script)
+    assert [is_equal(weights, seen) for seen in trainer.seen] == [epoch == kept for epoch in range(len(script))]
+
+
+def test_lowest_is_best_when_the_mode_is_min() -> None:
+    weights, trainer = _fit_scripted((0.9, 0.2, 0.5), monitor="valid_loss", mode="min")
+    assert [is_equal(weights, seen) for seen in trainer.seen] == [False, True, False]
+
+
+def test_last_weights_are_kept_when_the_config_says_so() -> None:
+    weights, trainer = _fit_scripted((0.9, 0.2, 0.5), keep="last")
+    assert [is_equal(weights, seen) for seen in trainer.seen] == [False, False, True]
+
+
+def test_last_weights_are_kept_when_no_epoch_has_a_number() -> None:
+    weights, trainer = _fit_scripted((math.nan, math.nan))
+    assert [is_equal(weights, seen) for seen in trainer.seen] == [False, True]
+
+
+def test_what_a_training_says_of_itself_can_be_monitored() -> None:
+    trainer = make_trainer(AverageTrainer, monitor="train_loss", mode="min")
+    assert fit(trainer).trainer.progress.best == min(row["train_loss"] for row in trainer.progress.rows)
+
+
+def test_unknown_monitor_is_refused_with_what_there_is() -> None:
+    names = "epoch, step, train_loss, valid_loss, valid_accuracy, learning_rate, samples_per_s"
+    with pytest.raises(ValueError, match=f"train.monitor is 'valid_f1', and an epoch has {names}"):
+        fit(make_trainer(monitor="valid_f1"))
+
+
+def test_training_ends_when_patience_is_over() -> None:
+    weights, trainer = _fit_scripted((0.5, 0.6, 0.6, 0.4, 0.9), patience=2)
+    assert len(trainer.seen) == 4
+    assert is_equal(weights, trainer.seen[2])
+
+
+def test_training_goes_on_when_each_second_epoch_is_better() -> None:
+    assert len(_fit_scripted((0.5, 0.4, 0.6, 0.5, 0.7), patience=2)[1].seen) == 5
 
 
 def test_weights_of_the_last_epoch_are_kept_when_valid_is_empty() -> None:
     dataset = make_dataset(data.Config(valid_fraction=0.0))
-    weights, history = _fit(_make_trainer(epochs=2), dataset)
-    assert [row["valid_accuracy"] for row in history] == [0.0, 0.0]
+    whole = fit(make_trainer(epochs=2), dataset=dataset)
+    assert [set(row) for row in whole.rows] == [{"epoch", "step", "train_loss", "learning_rate"}] * 2
+    trainer = make_trainer(HookedTrainer, epochs=2)
+    assert is_equal(fit(trainer, dataset=dataset).weights, whole.weights)
 
-    trainer = _make_trainer(ScriptedTrainer, epochs=2)
-    assert isinstance(trainer, ScriptedTrainer)
-    trainer.script = (0.0, 0.0)
-    _fit(trainer, dataset)
-    assert _is_equal(weights, trainer.seen[-1])
+
+def test_patience_is_refused_when_valid_is_empty() -> None:
+    dataset = make_dataset(data.Config(valid_fraction=0.0))
+    with pytest.raises(ValueError, match=r"train.patience needs a validation split, and it is empty"):
+        fit(make_trainer(patience=1), dataset=dataset)
 
 
 def test_learning_rate_falls_to_zero_over_the_whole_training() -> None:
-    trainer = _make_trainer(RateTrainer, epochs=4)
-    assert isinstance(trainer, RateTrainer)
-    trainer.rates = []
-    _fit(trainer)
-    assert len(trainer.rates) == 4 * len(make_loader(make_dataset().train))
-    assert trainer.rates[0] == 0.03
-    assert trainer.rates == sorted(set(trainer.rates), reverse=True)
-    assert 0.0 < trainer.rates[-1] < 0.001
-    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
+    rates = _read_rates(epochs=4)
+    assert len(rates) == 4 * NUM_BATCHES
+    assert rates[0] == 0.03
+    assert rates == sorted(set(rates), reverse=True)
+    assert 0.0 < rates[-1] < 0.001
 
 
-def test_loss_is_smoothed_when_the_config_says_so() -> None:
-    logits, targets = torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([0])
-    plain, smooth = (
-        Trainer(Config(label_smoothing=value), engine.Config(device="cpu")).loss(logits, targets)
-        for value in (0.0, 0.1)
-    )
-    assert smooth > plain + 0.1
+def test_learning_rate_stays_within_a_step_when_batches_are_accumulated() -> None:
+    rates = _read_rates(accumulate=2)
+    assert [rates[batch] for batch in range(0, 9, 3)] == [rates[batch] for batch in range(1, 9, 3)]
+    assert len(set(rates)) == 6
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("loader_class", [Loader, ShiftingLoader])
-@pytest.mark.parametrize("trainer_class", [Trainer, AveragingTrainer, UnsureTrainer])
-def test_killed_training_goes_on_to_the_bit(
-    tmp_path: Path, trainer_class: type[Trainer], loader_class: type[Loader], device: str
+def test_learning_rate_stays_when_there_is_no_schedule() -> None:
+    assert set(_read_rates(scheduler=None)) == {0.03}
+
+
+def test_learning_rate_rises_before_the_schedule_begins() -> None:
+    rates = _read_rates(epochs=4, warmup_steps=4)
+    assert rates[:4] == pytest.approx([0.03 * (0.01 + 0.99 * step / 4) for step in range(4)])
+    assert rates[4:] == pytest.approx([0.03 * 0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8)])
+
+
+def test_schedule_counts_epochs_when_the_config_says_so() -> None:
+    scheduler = {"name": "StepLR", "step_size": 1, "gamma": 0.5}
+    rates = _read_rates(epochs=4, scheduler=scheduler, schedule_by="epoch", warmup_steps=1)
+    assert rates == pytest.approx([rate for rate in (0.0003, 0.03, 0.015, 0.0075) for _ in range(NUM_BATCHES)])
+
+
+def test_schedule_is_as_long_as_the_training_when_it_counts_epochs() -> None:
+    rates = _read_rates(epochs=4, schedule_by="epoch")
+    expected = [0.03 * 0.5 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(4)]
+    assert rates[::NUM_BATCHES] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "script", "factors"),
+    [
+        ("max", (0.5, 0.6, 0.6, 0.7, 0.1), [1, 1, 1, 0.5, 0.5]),
+        ("min", (0.5, 0.4, 0.4, 0.3, 0.9), [1, 1, 1, 0.5, 0.5]),
+    ],
+)
+def test_learning_rate_falls_when_what_is_monitored_stalls(
+    mode: str, script: tuple[float, ...], factors: list[float]
 ) -> None:
-    weights, history = _train(None, trainer_class, loader_class, device=device)
-    for epoch in (1, 2, 3, 4):
-        folder = tmp_path / str(epoch)
-        _train_until(folder, epoch, trainer_class, loader_class, device=device)
-        again, whole = _train(folder, trainer_class, loader_class, device=device)
-        assert _is_equal(again, weights)
-        assert str(whole) == str(history)  # as text, nan is nan
+    scheduler = {"name": "ReduceLROnPlateau", "patience": 0, "factor": 0.5}
+    trainer = make_trainer(PlateauTrainer, epochs=len(script), scheduler=scheduler, mode=mode)
+    assert isinstance(trainer, PlateauTrainer)
+    trainer.script = script
+    fit(trainer)
+    assert [rate / 0.03 for rate in trainer.rates[::NUM_BATCHES]] == factors
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("trainer_class", [Trainer, AveragingTrainer])
-@pytest.mark.parametrize(("before", "after"), [("cpu", "cuda"), ("cuda", "cpu")])
-def test_killed_training_goes_on_when_only_one_of_two_machines_has_a_gpu(
-    tmp_path: Path, trainer_class: type[Trainer], before: str, after: str
-) -> None:
-    _train_until(tmp_path, 3, trainer_class, device=before)
-    weights, history = _train(tmp_path, trainer_class, device=after)
-    assert {tensor.device.type for tensor in weights.values()} == {after}
-    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
-    assert history[:2] == _train(None, trainer_class, device=before)[1][:2]
+def test_each_optimizer_and_schedule_is_what_the_methods_build() -> None:
+    rates = _read_rates(BuildingTrainer, epochs=2)
+    assert rates[:2] == pytest.approx([0.5, 0.5 / 6])
 
 
-def test_training_goes_on_to_the_bit_when_it_is_killed_in_each_epoch(tmp_path: Path) -> None:
-    for epoch in (1, 2, 2, 3, 4, 4):
-        _train_until(tmp_path, epoch, AveragingTrainer)
-    again, plain = _train(tmp_path, AveragingTrainer), _train(None, AveragingTrainer)
-    assert _is_equal(again[0], plain[0])
-    assert again[1] == plain[1]
+def test_loss_is_what_the_config_names() -> None:
+    outputs, targets = torch.randn(8, 3), torch.arange(8) % 3
+    weights, smoothing = [1.0, 2.0, 4.0], 0.1
+    loss = make_trainer(loss={"name": "cross_entropy", "weight": weights, "label_smoothing": smoothing}).loss
+    expected = functional.cross_entropy(outputs, targets, torch.tensor(weights), label_smoothing=smoothing)
+    assert torch.equal(loss(outputs, targets), expected)
 
 
-def test_nothing_is_trained_again_when_a_training_was_killed_after_its_last_epoch(tmp_path: Path) -> None:
-    weights, history = _train(tmp_path)
-    again, whole = _train(tmp_path, LostTrainer)  # its loss would not be finite
-    assert _is_equal(again, weights)
-    assert whole == history
+def test_named_values_get_into_the_history() -> None:
+    rows = fit(make_trainer(NamingTrainer, epochs=2, monitor="valid_score")).rows
+    size = pytest.approx((2 * 16**2 + 15**2) / 47)
+    assert [(row["train_size"], row["valid_score"]) for row in rows] == [(size, 0.5)] * 2
 
 
-@pytest.mark.parametrize("num_rows", [2, 4, 6, 8])
-def test_killed_training_goes_on_to_the_bit_when_it_fits_twice(tmp_path: Path, num_rows: int) -> None:
-    weights, history = _train(None, TwiceTrainer)
-    _train_until(tmp_path, num_rows, TwiceTrainer)
-    again, whole = _train(tmp_path, TwiceTrainer)
-    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 1, 2, 3, 4]
-    assert _is_equal(again, weights)
-    assert whole == history
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_half_precision_computes_in_it_and_learns_as_full_precision_does(precision: str, dtype: torch.dtype) -> None:
+    half = fit(make_trainer(LookingTrainer, epochs=6, precision=precision))
+    full = fit(make_trainer(LookingTrainer, epochs=6))
+    assert isinstance(half.trainer, LookingTrainer)
+    assert isinstance(full.trainer, LookingTrainer)
+    assert {look[0] for look in half.trainer.looks} == {dtype}
+    assert {look[0] for look in full.trainer.looks} == {torch.float32}
+    assert {tensor.dtype for tensor in half.weights.values()} == {torch.float32, torch.int64}
+    assert half.rows[-1]["train_loss"] == pytest.approx(full.rows[-1]["train_loss"], abs=0.1)
+    assert half.rows[-1]["train_loss"] != full.rows[-1]["train_loss"]
 
 
-@pytest.mark.parametrize("trainer_class", [Trainer, AveragingTrainer])
-def test_weights_are_the_same_to_the_bit_when_checkpoints_are_kept(
-    tmp_path: Path, trainer_class: type[Trainer]
-) -> None:
-    kept, plain = _train(tmp_path, trainer_class), _train(None, trainer_class)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fit-1-epoch-3.pt", "fit-1-epoch-4.pt"]
-    assert _is_equal(kept[0], plain[0])
-    assert kept[1] == plain[1]
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_average_of_the_weights_is_validated_and_kept(keep: str) -> None:
+    fitted = fit(make_trainer(AverageTrainer, epochs=4, ema_decay=0.9, keep=keep, monitor="epoch"))
+    assert isinstance(fitted.trainer, AverageTrainer)
+    floating = {name for name, tensor in fitted.weights.items() if tensor.is_floating_point()}
+    assert {name for name in floating if "running" in name}
+    assert is_equal(fitted.weights, fitted.trainer.validated[-1])
+    for name in floating:
+        assert torch.allclose(fitted.weights[name], fitted.trainer.by_hand[name], atol=1e-6)
+    assert not is_near(fitted.weights, fit(make_trainer(epochs=4, keep="last")).weights)
 
 
-def test_earlier_rows_come_first_when_training_is_resumed(tmp_path: Path) -> None:
-    _train_until(tmp_path, 3)  # killed before the third epoch is kept
-    rows: list[History] = []
-    _train(tmp_path, kill_when=lambda history: bool(rows.append(list(history))))
-    assert [[row["epoch"] for row in history] for history in rows] == [[1], [1, 2], [1, 2, 3], [1, 2, 3, 4]]
+def test_hooks_are_called_in_order_and_once_each() -> None:
+    fitted = fit(make_trainer(HookedTrainer, epochs=2, accumulate=2))
+    assert isinstance(fitted.trainer, HookedTrainer)
+    assert fitted.trainer.calls == [
+        *("fit with 1 part", "epoch 1", "step 1", "step 2", "epoch 1 ends"),
+        *("epoch 2", "step 3", "step 4", "epoch 2 ends", "end"),
+    ]
+    assert [row["added"] for row in fitted.rows] == [10, 20]
+    assert is_equal(fitted.trainer.kept, fitted.weights)
 
 
-def test_numbers_on_the_trainer_come_back_when_it_is_resumed() -> None:
-    old, new = _make_trainer(LostTrainer), _make_trainer(LostTrainer)
-    assert isinstance(old, LostTrainer)
-    assert isinstance(new, LostTrainer)
-    old.num_calls = 7
-    new.load_state_dict(old.state_dict())
-    assert new.num_calls == 7
-    assert vars(new).keys() == vars(old).keys()
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_batches_and_model_are_channels_last_when_the_config_says_so(channels_last: bool) -> None:
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.LazyLinear(3))
+    dataset = make_dataset()
+    for split in (dataset.train, dataset.valid):
+        inputs, *others = split.tensors
+        split.tensors = (torch.cat([inputs, inputs], dim=1), *others)
+    net(dataset.train.tensors[0][:1])
+    fitted = fit(make_trainer(LookingTrainer, channels_last=channels_last), net, dataset)
+    assert isinstance(fitted.trainer, LookingTrainer)
+    assert {look[1] for look in fitted.trainer.looks} == {channels_last}
+    assert net[0].weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # the compiler's own
+def test_compiled_training_has_nearly_the_same_losses() -> None:
+    compiled, plain = (fit(make_trainer(compile=how), make_net()).rows for how in ("on", "off"))
+    assert [row["train_loss"] for row in compiled] == pytest.approx([row["train_loss"] for row in plain], rel=1e-3)
+
+
+def test_loggers_hear_of_steps() -> None:
+    notes, trainer = Notes(), make_trainer(EagerTrainer, epochs=2)
+    assert isinstance(trainer, EagerTrainer)
+    trainer.lost_at = -1
+    fit(trainer, notes=notes)
+    assert [step for step, _ in notes.steps] == [0, 1, 2, 3, 4, 5]
+    assert [values["epoch"] for _, values in notes.steps] == [1, 1, 1, 2, 2, 2]
+    assert [values["fraction"] for _, values in notes.steps] == pytest.approx([step / 6 for step in range(6)])
+    assert notes.steps[4][1]["valid_loss"] == notes.rows[0]["valid_loss"]
+    assert notes.steps[0][1].keys() == {"epoch", "fraction"}
+    assert notes.steps[1][1].keys() == {"epoch", "fraction", "train_loss", "samples_per_s", "seconds_left"}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"epochs": None}, "training has no end: give train.epochs or train.steps"),
+        ({"epochs": 0}, "train.epochs is 0"),
+        ({"steps": 0}, "train.steps is 0"),
+        ({"accumulate": 0}, "train.accumulate is 0"),
+    ],
+)
+def test_training_is_refused_when_it_has_no_end_or_no_step(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(make_trainer(**config))
+
+
+def test_training_is_refused_when_a_batch_is_larger_than_the_split() -> None:
+    with pytest.raises(ValueError, match=r"loader.batch_size is 64, and the train split has 47 samples: lower it"):
+        fit(make_trainer(), batch_size=64)
+
+
+def test_training_is_refused_when_there_is_nothing_to_train_on() -> None:
+    dataset = make_dataset()
+    dataset.train.tensors = tuple(tensor[:0] for tensor in dataset.train.tensors)
+    with pytest.raises(ValueError, match="the train split is empty"):
+        fit(make_trainer(), dataset=dataset)
