@@ -57,6 +57,10 @@ class Loader:
         """Return the number of samples in a batch, of all processes together."""
         return min(self.config.batch_size, self.num_samples - index * self.config.batch_size)
 
+    def share(self, index: int) -> int:
+        """Return the number of samples of a batch that this process has."""
+        return -(-(self.size(index) - self.rank) // self.num_processes)
+
     def place(self, device: torch.device, *, channels_last: bool = False) -> None:
         """Give batches on `device` from now on; keep the samples there where they fit, and the config allows it."""
         self.device = device
@@ -106,7 +110,7 @@ class Loader:
             order = torch.arange(len(self.samples.ids))
         size = self.config.batch_size
         order = order[indices.start * size : indices.stop * size].to(self._stored.ids.device)
-        shares = [self._share(rows) for rows in torch.split(order, size)[: len(indices)]]
+        shares = [self._take_share(rows) for rows in torch.split(order, size)[: len(indices)]]
         upcoming: Iterable[Tensor] = shares
         if self._stored.ids.device.type == "cpu" and self.config.shuffle_window and self.training:
             upcoming = disk.announce(self._stored, shares, max(1, self.config.shuffle_window // size))
@@ -114,7 +118,7 @@ class Loader:
             return (self._stored.select(rows) for rows in upcoming)
         return copy_ahead(self._stored, upcoming, size, self.device)
 
-    def _share(self, rows: Tensor) -> Tensor:
+    def _take_share(self, rows: Tensor) -> Tensor:
         """Return this process's rows of a batch; where there are not enough, one that then counts for nothing."""
         if self.num_processes == 1:
             return rows
