@@ -14,6 +14,10 @@ class Setting:
     key: str  # the dotted key in that file
 
 
+# Mappings that are one value: their keys are names of tensors, dots and all.
+_LEAVES = ("model.init_map",)
+
+
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, leaf) of nested dicts; an empty dict is a leaf.
 
@@ -21,7 +25,7 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     {'train.epochs': 3, 'train.schedule.warmup': 1}
     """
     for key, item in value.items():
-        if isinstance(item, dict) and item:
+        if isinstance(item, dict) and item and f"{prefix}{key}".removeprefix("params.") not in _LEAVES:
             yield from flatten(item, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", item
@@ -44,11 +48,11 @@ def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_dotted(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Yield the paths of keys with a dot, which DVC would take for a level of nesting."""
+    """Yield the paths of keys with a dot, which DVC would take for a level of nesting; `path` leads to the params."""
     for key, inner in value.items():
         if "." in key and len(path) > 2:  # above, it is an unknown key all the same
             yield (*path, key)
-        if isinstance(inner, dict):
+        if isinstance(inner, dict) and ".".join((*path, key)[1:]) not in _LEAVES:
             yield from find_dotted(inner, (*path, key))
 
 
