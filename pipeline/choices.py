@@ -27,7 +27,7 @@ def load_catalog() -> dict[str, dict[str, Any]]:
 def find_choice_faults(node: Node) -> Iterator[Fault]:
     """Yield what is wrong with a choice."""
     if "name" not in node.value:
-        yield Fault(f"'{node.key}' lacks the key name", node.path, is_key=True)
+        yield Fault(f"'{node.key}' lacks the key 'name'", node.path, is_key=True)
         return
     name, known = node.value["name"], load_catalog()[node.kind]
     if name not in known:
