@@ -14,7 +14,7 @@ from pipeline.choices import find_choice_faults
 from pipeline.configs import INIT_FROM, Node, Section, find_nodes, takes
 from pipeline.documents import locate
 from pipeline.errors import Problem
-from pipeline.params import Setting, covers, is_set, nest
+from pipeline.params import Setting, covers, is_set, nest, trace
 from pipeline.validation import Fault
 
 # Where built models may be named: what training alone reads.
@@ -84,11 +84,8 @@ class Places:
 
     def describe(self, fault: Fault, hint: str = "") -> Problem:
         """Return a fault with its place: in the file that sets the value, or for several in that of the layer."""
-        file, path = self._layer.file, (*self._layer.prefix, *fault.where)
-        for end in range(1, len(fault.where) + 1):
-            setting = self._settings.get(".".join(map(str, fault.where[:end])))
-            if setting:
-                file, path = setting.file, (*setting.key.split("."), *fault.where[end:])
+        branch = self._layer.file, (*self._layer.prefix, *fault.where)
+        file, path = trace(fault.where, self._settings) or branch
         line, column = locate(self._read_bytes(file), path, key=fault.is_key)
         return Problem(file, line, column, fault.message, hint)
 

@@ -1,6 +1,6 @@
 """Params as dotted keys: how nested mappings are taken apart, put together and laid over each other."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,14 @@ def find_dotted(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tup
             yield (*path, key)
         if isinstance(inner, dict) and ".".join((*path, key)[1:]) not in _LEAVES:
             yield from find_dotted(inner, (*path, key))
+
+
+def trace(path: Sequence[str | int], settings: Mapping[str, Setting]) -> tuple[str, tuple[str | int, ...]] | None:
+    """Return the file with the value at `path` of the params, and its path there; None where several make a branch."""
+    for end in range(1, len(path) + 1):
+        if setting := settings.get(".".join(map(str, path[:end]))):
+            return setting.file, (*setting.key.split("."), *path[end:])
+    return None
 
 
 def is_set(field_key: str, settings: Mapping[str, Setting]) -> bool:
