@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from pipeline.components import SECTIONS, Component
 from pipeline.errors import ConfigError, Problem
 from pipeline.modules import ModuleGraph
+from pipeline.params import INIT_FROM, INIT_MAP
 
-INIT_FROM, INIT_MAP = "init_from", "init_map"
-# Keys of sections that every component takes, and no Config gets.
-RESERVED: Mapping[str, Mapping[str, Any]] = {
+# The schemas of what every component takes in its section, and no Config gets.
+RESERVED_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "model": {
         INIT_FROM: {"anyOf": [{"type": "string", "x-built-model": True}, {"type": "null"}]},
         INIT_MAP: {
@@ -73,7 +73,9 @@ class Configs:
 
     def _build(self, name: str, config: _ClassId | None) -> Section:
         fields = self._read_fields(*config, frozenset([config])) if config else {}
-        reserved = {key: {"schema": schema, "required": False} for key, schema in RESERVED.get(name, {}).items()}
+        reserved = {
+            key: {"schema": schema, "required": False} for key, schema in RESERVED_SCHEMAS.get(name, {}).items()
+        }
         if config and (taken := sorted(set(fields) & set(reserved))):
             line = self._modules.facts(config[0])["classes"][config[1]]["line"]
             message = f"'{config[1]}' has a field '{taken[0]}', a key that section '{name}' has for every component"

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Any
 
 from pipeline.choices import find_choice_faults
-from pipeline.configs import INIT_FROM, Node, Section, find_nodes, takes
+from pipeline.configs import Node, Section, find_nodes, takes
 from pipeline.documents import locate
 from pipeline.errors import Problem
-from pipeline.params import Setting, covers, is_set, nest, trace
+from pipeline.params import INIT_FROM, Setting, covers, is_set, nest, trace
 from pipeline.validation import Fault
 
 # Where built models may be named: what training alone reads.

@@ -14,8 +14,11 @@ class Setting:
     key: str  # the dotted key in that file
 
 
+# Keys of the section `model` that every model takes and no Config gets: whose weights training starts from.
+INIT_FROM, INIT_MAP = "init_from", "init_map"
+RESERVED = {"model": (INIT_FROM, INIT_MAP)}
 # Mappings that are one value: their keys are names of tensors, dots and all.
-_LEAVES = ("model.init_map",)
+_LEAVES = (f"model.{INIT_MAP}",)
 
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,14 +2,22 @@
 
 import csv
 import json
+import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from common.checkpoint import Checkpoints
 from common.dataset import read_dataset
-from common.saved_model import write_model
-from pipeline.stages.task import Task
+from common.saved_model import copy_weights, read_model, write_model
+from pipeline.params import INIT_FROM, INIT_MAP
+from pipeline.stages.task import Task, import_class
+
+log = logging.getLogger("force")
 
 
 def run(task: Task) -> dict[str, float]:
@@ -27,21 +35,38 @@ def run(task: Task) -> dict[str, float]:
         name: loader_class(dataset.split(name), loader_config, training=name == "train", seed=runtime.seed)
         for name in ("train", "valid")
     }
-    model_class = task.component("model")
     config = task.config("model", "model")
-    model = model_class(config, dataset.metadata)
+    model = task.component("model")(config, dataset.metadata)
+    trainer.built_models = _read_built_models(task)
+    _start_from(model, trainer.built_models, task.params.get("model", {}))
     history = History(task.target_dir)
     started = time.perf_counter()
     trainer.fit(model, batches["train"], batches["valid"], history.record)
     seconds = time.perf_counter() - started
     history.write_table()
-    write_model(model, config, task.make_dir("model"))
+    write_model(model, config, dataset.metadata, task.make_dir("model"))
     _write_config(task)
     num_samples = len(history.rows) * dataset.metadata.num_samples["train"]
     if checkpoints:
         seconds += checkpoints.resumed_s
         checkpoints.finish()
     return {"num_samples": num_samples, "samples_per_s": num_samples / seconds}
+
+
+def _read_built_models(task: Task) -> dict[str, nn.Module]:
+    """Return the models that other experiments built; torch's generators are left as they are."""
+    with torch.random.fork_rng(devices=[]):
+        return {
+            name: read_model(import_class(*built["component"]), Path(built["folder"]))
+            for name, built in task.built_models.items()
+        }
+
+
+def _start_from(model: nn.Module, built_models: Mapping[str, nn.Module], params: Mapping[str, Any]) -> None:
+    """Give a new model the weights of the built one that the params name, if they do."""
+    if name := params.get(INIT_FROM):
+        log.info("starting from the model of %s", name)
+        copy_weights(built_models[name], model, params.get(INIT_MAP))
 
 
 class History:
