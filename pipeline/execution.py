@@ -62,7 +62,7 @@ class Execution:
         """Bring the stages up to date, `num_workers` at once, and say how each ended."""
         self._restore(stages)
         by_id = {stage.id: stage for stage in stages}
-        dependencies = {stage.id: {(owner, name) for name, owner in stage.upstream.items()} for stage in stages}
+        dependencies = {stage.id: set(stage.needs) for stage in stages}
         try:
             run_graph(dependencies, lambda job: self._execute(by_id[job]), self._skip, num_workers, self._end_children)
         except KeyboardInterrupt:

@@ -37,11 +37,11 @@ def sync(checkout: Checkout) -> None:
 
 
 def record(checkout: Checkout) -> None:
-    """Sync, and record a small result of every stage of each experiment that has no dvc.lock yet, parents first."""
+    """Sync, and record a small result of all that has no dvc.lock yet, each experiment after what it needs."""
     sync(checkout)
     project, ownership = resolve(checkout)
     experiments = project.select(())
-    for name in sorted(experiments, key=lambda name: len(experiments[name].lineage)):
+    for name in sorted(experiments, key=lambda name: len(project.experiments.reach(name))):
         if not (checkout.root / lock_file_of(name)).exists():
             record_stages(project, name, ownership.owned(name))
 

@@ -25,7 +25,7 @@ from pipeline.dvccache import hash_out, run_key
 from pipeline.dvcfiles import render_dvc_file
 from pipeline.errors import ForceError, PlanError, StageError, ToolError, UsageError, suggest
 from pipeline.experiments import COMMON, Experiment
-from pipeline.ownership import STAGES, Ownership, Stage
+from pipeline.ownership import STAGES, TRAIN, Ownership, Stage, product_of
 from pipeline.project import Project, find_project
 from pipeline.tools.git import read_commit
 from pipeline.tools.process import LIFELINE, Child
@@ -124,7 +124,14 @@ class StageRun:
             "checkpoint_dir": str(checkpoint_dir or ""),
             "components": {n: [c.module, c.class_name] for n, c in self.experiment.components.items()},
             "params": {name: self.experiment.section(name) for name in sorted(sections)},
+            "built_models": {name: self._describe_model(owner) for name, owner in self.stage.built_models.items()},
         }
+
+    def _describe_model(self, owner: str) -> dict[str, Any]:
+        """Return where the model is that an experiment built, and the class to rebuild it with."""
+        component = self.project.experiments.get(owner).components["model"]
+        folder = self.project.root / product_of(owner, TRAIN)
+        return {"folder": str(folder), "component": [component.module, component.class_name]}
 
     def _run_process(self, checkpoint_dir: Path | None) -> int:
         """Run the stage's process to its end, its output to the log and to ours; return its exit status."""
@@ -267,7 +274,10 @@ def _find_stage(project: Project, ownership: Ownership, experiment: Experiment, 
 
 
 def _check_inputs(project: Project, stage: Stage) -> dict[str, str]:
-    """Return upstream stage → folder. Raises ToolError where one is missing, or not what its dvc.lock records."""
+    """Return upstream stage → folder, once all that the stage reads is checked.
+
+    Raises ToolError where anything is missing, or not what its dvc.lock records.
+    """
     planner = project.planner(Ownership({}, project.experiments.modules))
     inputs = {}
     for path, (owner, name) in stage.products.items():
@@ -277,7 +287,8 @@ def _check_inputs(project: Project, stage: Stage) -> dict[str, str]:
         recorded = planner.recorded(owner).get(name, {}).get("outs", {}).get(STAGES[name].product)
         if recorded and recorded != actual:
             raise ToolError(f"{path} is not what {name} of {owner} wrote: damaged or edited", f"force run {owner}")
-        inputs[name] = str(project.root / path)
+        if stage.upstream.get(name) == owner:
+            inputs[name] = str(project.root / path)
     return inputs
 
 

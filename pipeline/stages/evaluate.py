@@ -27,7 +27,7 @@ def run(task: Task) -> dict[str, float]:
     config = task.config("evaluator", "evaluate")
     evaluator = task.component("evaluator")(config, runtime)
     loader = task.component("loader")(dataset.test, task.config("loader", "loader"), training=False, seed=runtime.seed)
-    model = read_model(task.component("model"), dataset.metadata, Path(task.inputs["train"]))
+    model = read_model(task.component("model"), Path(task.inputs["train"]))
     predictions = evaluator.evaluate(model, loader)
     metrics = evaluator.metrics()
     values = {name: float(metric.compute(predictions, config)) for name, metric in metrics.items()}

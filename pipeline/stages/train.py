@@ -1,20 +1,30 @@
 """The stage `train`: a dataset becomes a model."""
 
 import json
+import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
 
 from common.checkpoint import Checkpoints
 from common.dataset import read_dataset
 from common.loggers import History, Loggers
-from common.saved_model import write_model
-from pipeline.stages.task import Task
+from common.parallel import find_processes
+from common.saved_model import copy_weights, read_model, write_model
+from pipeline.params import INIT_FROM, INIT_MAP
+from pipeline.stages.task import Task, import_class
+
+log = logging.getLogger("force")
 
 
 def run(task: Task) -> dict[str, float]:
     """Train and write the model, its history and the effective config; return the throughput.
 
-    A training that was killed is resumed from the task's checkpoints.
+    A training that was killed is resumed from the task's checkpoints. Of several processes the first one writes.
     """
     dataset = read_dataset(Path(task.inputs["prepare"]))
     runtime = task.config("engine", "runtime")
@@ -26,21 +36,40 @@ def run(task: Task) -> dict[str, float]:
         name: loader_class(dataset.split(name), loader_config, training=name == "train", seed=runtime.seed)
         for name in ("train", "valid")
     }
-    model_class = task.component("model")
     config = task.config("model", "model")
-    model = model_class(config, dataset.metadata)
+    model = task.component("model")(config, dataset.metadata)
+    trainer.built_models = _read_built_models(task)
+    _start_from(model, trainer.built_models, task.params.get("model", {}))
+    is_first = find_processes().is_first
     history = History(task.target_dir)
+    trainer.loggers = Loggers([history] if is_first else [])
     started = time.perf_counter()
-    trainer.loggers = Loggers([history])
-    trainer.fit(model, batches["train"], batches["valid"])
+    model = trainer.fit(model, batches["train"], batches["valid"])
     seconds = time.perf_counter() - started
-    write_model(model, config, task.make_dir("model"))
-    _write_config(task)
+    if is_first:
+        write_model(model, config, dataset.metadata, task.make_dir("model"))
+        _write_config(task)
     num_samples = len(history.rows) * dataset.metadata.num_samples["train"]
     if checkpoints:
         seconds += checkpoints.resumed_s
         checkpoints.finish()
     return {"num_samples": num_samples, "samples_per_s": num_samples / seconds}
+
+
+def _read_built_models(task: Task) -> dict[str, nn.Module]:
+    """Return the models that other experiments built; torch's generators are left as they are."""
+    with torch.random.fork_rng(devices=[]):
+        return {
+            name: read_model(import_class(*built["component"]), Path(built["folder"]))
+            for name, built in task.built_models.items()
+        }
+
+
+def _start_from(model: nn.Module, built_models: Mapping[str, nn.Module], params: Mapping[str, Any]) -> None:
+    """Give a new model the weights of the built one that the params name, if they do."""
+    if name := params.get(INIT_FROM):
+        log.info("starting from the model of %s", name)
+        copy_weights(built_models[name], model, params.get(INIT_MAP))
 
 
 def _write_config(task: Task) -> None:
