@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pipeline import containers
+from pipeline import containers, monitoring
 from pipeline.components import (
     ENGINE,
     KINDS,
@@ -35,6 +35,8 @@ from pipeline.validation import Schema, find_problems, load_schema
 
 COMMON = "common"
 PARAMS_FILE = "params.yaml"
+# Sections that no result depends on: they are no input of any stage.
+CIRCUMSTANCES = {containers.SECTION: containers.SCHEMA, monitoring.SECTION: monitoring.SCHEMA}
 MAX_NAME = 100  # characters: names of files, artifacts and groups of jobs are made of it
 NAME_PATTERN = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{MAX_NAME - 1}}}")
 
@@ -325,7 +327,7 @@ class Experiments:
 
     def _section_schemas(self, components: Mapping[str, Component]) -> dict[str, dict[str, Any]]:
         sections = {name: build_section_schema(self._fields(components, name)) for name in SECTIONS}
-        return {**sections, containers.SECTION: containers.SCHEMA}
+        return {**sections, **CIRCUMSTANCES}
 
     def _params_schema(self, components: Mapping[str, Component]) -> Schema:
         """Return the schema of the params that these components take."""

@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ class Task:
     components: dict[str, list[str]]  # kind → [module, class name]
     params: dict[str, dict[str, Any]]
     checkpoint_dir: str = ""  # where training keeps its state while it runs; empty to keep none
+    experiment: str = ""
+    monitoring: dict[str, Any] = field(default_factory=dict)  # the fields of `pipeline.monitoring.MonitoringParams`
+    log_dir: str = ""  # each logger has a folder in it
 
     @property
     def target_dir(self) -> Path:

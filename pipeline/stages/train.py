@@ -1,6 +1,5 @@
 """The stage `train`: a dataset becomes a model."""
 
-import csv
 import json
 import time
 from pathlib import Path
@@ -8,8 +7,10 @@ from typing import Any
 
 from common.checkpoint import Checkpoints
 from common.dataset import read_dataset
+from common.loggers import History, Loggers
 from common.saved_model import write_model
 from pipeline.stages.task import Task
+from pipeline.stages.trackers import make_loggers
 
 
 def run(task: Task) -> dict[str, float]:
@@ -31,10 +32,24 @@ def run(task: Task) -> dict[str, float]:
     config = task.config("model", "model")
     model = model_class(config, dataset.metadata)
     history = History(task.target_dir)
+    loggers = Loggers([history, *make_loggers(task)])
+    loggers.start({"experiment": task.experiment, "params": task.params, "num_steps": None})
     started = time.perf_counter()
-    trainer.fit(model, batches["train"], batches["valid"], history.record)
+    num_epochs = trainer.config.epochs
+
+    def record(row: dict[str, Any]) -> None:
+        fraction = row["epoch"] / num_epochs
+        seconds_left = (time.perf_counter() - started) / fraction * (1 - fraction)
+        loggers.log_epoch(row)
+        loggers.log_step(row["epoch"], {**row, "fraction": fraction, "seconds_left": seconds_left})
+
+    try:
+        trainer.fit(model, batches["train"], batches["valid"], record)
+    except Exception:
+        loggers.finish("failed")
+        raise
     seconds = time.perf_counter() - started
-    history.write_table()
+    loggers.finish("finished")
     write_model(model, config, task.make_dir("model"))
     _write_config(task)
     num_samples = len(history.rows) * dataset.metadata.num_samples["train"]
@@ -42,29 +57,6 @@ def run(task: Task) -> dict[str, float]:
         seconds += checkpoints.resumed_s
         checkpoints.finish()
     return {"num_samples": num_samples, "samples_per_s": num_samples / seconds}
-
-
-class History:
-    """One row of numbers an epoch: as JSON lines while training, as a table for `dvc plots` afterwards."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.rows: list[dict[str, Any]] = []
-        (folder / "history.jsonl").touch()
-
-    def record(self, row: dict[str, Any]) -> None:
-        """Append a row; it is on disk when this returns."""
-        self.rows.append(row)
-        with (self._folder / "history.jsonl").open("a") as stream:
-            stream.write(json.dumps(row) + "\n")
-
-    def write_table(self) -> None:
-        """Write all rows as CSV."""
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        with (self._folder / "history.csv").open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
 
 
 def _write_config(task: Task) -> None:
