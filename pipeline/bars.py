@@ -1,6 +1,5 @@
 """Draw how far a training is, from the file in which it says so. Whatever that file holds, nothing here fails by it."""
 
-import json
 import os
 import stat
 import sys
@@ -10,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -31,13 +31,14 @@ def read_progress(path: Path) -> dict[str, Any] | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with open(descriptor, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        try:
-            progress: dict[str, Any] = json.loads(stream.read(_MAX_BYTES))
-        except (OSError, ValueError, RecursionError):
-            return None
+        progress: dict[str, Any] = orjson.loads(os.read(descriptor, _MAX_BYTES))
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(descriptor)
     return None if find_faults("progress", progress) else progress
 
 
