@@ -41,10 +41,10 @@ def test_section_is_sound_when_a_training_can_be_watched_so(checkout: Checkout, 
     ("section", "fault"),
     [
         ("{logers: []}", "3:16: unknown key 'logers' in 'params.monitoring'; did you mean 'loggers'?"),
-        ("{loggers: [wandb, tensorbord]}", f"3:33: {PARAM}.loggers.1' is \"tensorbord\", {ONE_OF}"),
-        ("{loggers: wandb}", f"3:25: {PARAM}.loggers' is \"wandb\", wanted a list"),
+        ("{loggers: [wandb, tensorbord]}", f'3:33: {PARAM}.loggers.1\' is "tensorbord", {ONE_OF}'),
+        ("{loggers: wandb}", f'3:25: {PARAM}.loggers\' is "wandb", wanted a list'),
         ("{checkpoint_minutes: 0}", f"3:36: {PARAM}.checkpoint_minutes' is 0, wanted a number above 0 or nothing"),
-        ("{checkpoint_minutes: often}", f"3:36: {PARAM}.checkpoint_minutes' is \"often\", wanted a number above 0"),
+        ("{checkpoint_minutes: often}", f'3:36: {PARAM}.checkpoint_minutes\' is "often", wanted a number above 0'),
     ],
 )
 def test_section_is_refused_with_the_place_when_it_is_faulty(checkout: Checkout, section: str, fault: str) -> None:
