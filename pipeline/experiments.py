@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pipeline import containers
+from pipeline import containers, monitoring
 from pipeline.components import (
     ENGINE,
     KINDS,
@@ -44,6 +44,8 @@ from pipeline.validation import Fault, Schema, find_problems, load_schema
 
 COMMON = "common"
 PARAMS_FILE = "params.yaml"
+# Sections that no result depends on: they are no input of any stage.
+CIRCUMSTANCES = {containers.SECTION: containers.SCHEMA, monitoring.SECTION: monitoring.SCHEMA}
 MAX_NAME = 100  # characters: names of files, artifacts and groups of jobs are made of it
 NAME_PATTERN = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{MAX_NAME - 1}}}")
 
@@ -158,7 +160,7 @@ class Experiments:
         """Return the JSON Schema of params.yaml, made from the configs of the common components."""
         common = self.get(COMMON)
         found = self._find_sections(common.components)
-        sections = {**{name: section.schema for name, section in found.items()}, containers.SECTION: containers.SCHEMA}
+        sections = {**{name: section.schema for name, section in found.items()}, **CIRCUMSTANCES}
         own = {name: {**section.overrides, "additionalProperties": True} for name, section in found.items()}
         overrides = {**sections, **own}
         return {
@@ -377,8 +379,7 @@ class Experiments:
         sections = self._find_sections(components)
         key = tuple(section.config for section in sections.values())
         if key not in self._params_schemas:
-            properties = {name: section.overrides for name, section in sections.items()}
-            properties[containers.SECTION] = containers.SCHEMA
+            properties = {**{name: section.overrides for name, section in sections.items()}, **CIRCUMSTANCES}
             schema = {"type": "object", "additionalProperties": False, "properties": properties}
             self._params_schemas[key] = Schema(schema)
         return self._params_schemas[key]

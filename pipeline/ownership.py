@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from pipeline import containers
 from pipeline.components import KINDS
 from pipeline.documents import locate
 from pipeline.errors import ConfigError, Problem
-from pipeline.experiments import COMMON, Experiment
+from pipeline.experiments import CIRCUMSTANCES, COMMON, Experiment
 from pipeline.modules import ModuleGraph
 from pipeline.params import trace
 
@@ -73,7 +72,7 @@ STAGES = {
             components=("loader", "model", "trainer"),
             sections=("loader", "model", "train", "runtime"),
             upstream=("prepare",),
-            modules=("common/saved_model.py",),
+            modules=("common/loggers.py", "common/saved_model.py"),
             product="outputs/train/model",
             outs=(
                 Out("outputs/train/model"),
@@ -287,7 +286,7 @@ class Ownership:
         same = [
             f"{key} is {setting.value} in '{experiment.parent.name}' already"
             for key, setting in experiment.own_settings.items()
-            if not key.startswith(f"{containers.SECTION}.")
+            if key.partition(".")[0] not in CIRCUMSTANCES
         ]
         same += [
             f"{c.kind} is {c.module}:{c.class_name} in '{experiment.parent.name}' already"

@@ -17,6 +17,7 @@ from common.parallel import find_processes
 from common.saved_model import copy_weights, read_model, write_model
 from pipeline.params import INIT_FROM, INIT_MAP
 from pipeline.stages.task import Task, import_class
+from pipeline.stages.trackers import make_loggers
 
 log = logging.getLogger("force")
 
@@ -30,8 +31,7 @@ def run(task: Task) -> dict[str, float]:
     runtime = task.config("engine", "runtime")
     trainer = task.component("trainer")(task.config("trainer", "train"), runtime)
     loader_class, loader_config = task.component("loader"), task.config("loader", "loader")
-    checkpoints = Checkpoints(Path(task.checkpoint_dir), task.params) if task.checkpoint_dir else None
-    trainer.checkpoints = checkpoints
+    trainer.checkpoints = checkpoints = _open_checkpoints(task)
     batches = {
         name: loader_class(dataset.split(name), loader_config, training=name == "train", seed=runtime.seed)
         for name in ("train", "valid")
@@ -42,7 +42,9 @@ def run(task: Task) -> dict[str, float]:
     _start_from(model, trainer.built_models, task.params.get("model", {}))
     is_first = find_processes().is_first
     history = History(task.target_dir)
-    trainer.loggers = Loggers([history] if is_first else [])
+    trainer.loggers = Loggers(
+        [history, *make_loggers(task)] if is_first else [], {"experiment": task.experiment, "params": task.params}
+    )
     started = time.perf_counter()
     model = trainer.fit(model, batches["train"], batches["valid"])
     seconds = time.perf_counter() - started
@@ -54,6 +56,11 @@ def run(task: Task) -> dict[str, float]:
         seconds += checkpoints.resumed_s
         checkpoints.finish()
     return {"num_samples": num_samples, "samples_per_s": num_samples / seconds}
+
+
+def _open_checkpoints(task: Task) -> Checkpoints | None:
+    minutes = task.monitoring.get("checkpoint_minutes")
+    return Checkpoints(Path(task.checkpoint_dir), task.params, minutes) if task.checkpoint_dir else None
 
 
 def _read_built_models(task: Task) -> dict[str, nn.Module]:

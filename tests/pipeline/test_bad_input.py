@@ -16,7 +16,7 @@ YAML = "experiments/net/experiment.yaml"
 MODEL = "experiments/net/model.py"
 VOID = "hint: set a param in it, or add one of data.py, loader.py, model.py, trainer.py, evaluator.py beside it\n"
 WANTED = "wanted exactly one subclass of common.model.Model"
-SECTIONS = "data, loader, model, train, evaluate, runtime, container"
+SECTIONS = "data, loader, model, train, evaluate, runtime, container, monitoring"
 MODEL_KEYS = "there are channels, dropout, init_from, init_map"
 ADD = "hint: docs/development.md says how to add one"
 

@@ -233,14 +233,19 @@ def test_files_stand_in_the_experiments_folder_when_it_is_not_the_common_build(
     assert (place("common"), place("x")) == (common, other)
 
 
-def test_containers_are_no_input_of_any_stage_when_params_describe_them(checkout: Checkout) -> None:
-    checkout.experiment("x", "params: {model: {channels: 48}, container: {memory_gib: 4}}\n")
+CIRCUMSTANCES = ["container: {memory_gib: 4}", "monitoring: {loggers: [tensorboard]}"]
+
+
+@pytest.mark.parametrize("section", CIRCUMSTANCES)
+def test_circumstances_are_no_input_of_any_stage_when_params_describe_them(checkout: Checkout, section: str) -> None:
+    checkout.experiment("x", f"params: {{model: {{channels: 48}}, {section}}}\n")
     for stage in STAGES:
         keys = {key for params in stage_of(checkout, "x", stage).params.values() for key in params}
         assert keys
-        assert not [key for key in keys if "container" in key]
+        assert not [key for key in keys if key.startswith(("container", "monitoring"))]
 
 
-def test_experiment_is_refused_when_it_changes_nothing_but_its_containers(checkout: Checkout) -> None:
-    checkout.experiment("x", "params: {container: {memory_gib: 4}}\n")
+@pytest.mark.parametrize("section", CIRCUMSTANCES)
+def test_experiment_is_refused_when_it_changes_nothing_but_its_circumstances(checkout: Checkout, section: str) -> None:
+    checkout.experiment("x", f"params: {{{section}}}\n")
     assert find_fault(checkout).startswith("error: experiments/x/experiment.yaml:1:1: changes nothing of 'common'\n")
