@@ -75,6 +75,12 @@ def gather(value: Any) -> list[Any]:
     return values
 
 
+def is_loss_of_others(error: BaseException) -> bool:
+    """Say whether an error is only that another process is gone."""
+    signs = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    return _is_joined() and isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
 class Replicas:
     """Each process has the whole model; alone, a process has it anyway."""
 

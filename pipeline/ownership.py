@@ -19,6 +19,10 @@ from pipeline.params import trace
 TRAIN = "train"  # the stage that builds a model
 
 
+# `force run --processes` says here how many, for the `force stage` that DVC starts.
+PROCESSES_VARIABLE = "FORCE_PROCESSES"
+
+
 @dataclass(frozen=True)
 class Out:
     """A file or folder that a stage leaves, relative to the experiment's folder."""
@@ -43,6 +47,7 @@ class StageKind:
     product: str  # what stages downstream read; empty where nothing does
     outs: tuple[Out, ...]
     keeps_checkpoints: bool = False  # its state while it runs, so that it goes on where it was killed
+    runs_in_parallel: bool = False  # as several processes, where `force run --processes` asks for it
     takes_built_models: bool = False  # those that params name, of other experiments
 
     @property
@@ -82,6 +87,7 @@ STAGES = {
                 *_records("train"),
             ),
             keeps_checkpoints=True,
+            runs_in_parallel=True,
             takes_built_models=True,
         ),
         StageKind(

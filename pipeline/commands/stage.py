@@ -26,7 +26,7 @@ from pipeline.dvccache import hash_out, run_key
 from pipeline.dvcfiles import render_dvc_file
 from pipeline.errors import ForceError, PlanError, StageError, ToolError, UsageError, suggest
 from pipeline.experiments import CIRCUMSTANCES, COMMON, Experiment
-from pipeline.ownership import STAGES, TRAIN, Ownership, Stage, product_of
+from pipeline.ownership import PROCESSES_VARIABLE, STAGES, TRAIN, Ownership, Stage, product_of
 from pipeline.project import Project, find_project
 from pipeline.tools.git import read_commit
 from pipeline.tools.process import LIFELINE, Child
@@ -79,6 +79,7 @@ class StageRun:
         self.started = perf_counter()
         self.commit = read_commit(project.root)
         self.image = os.environ.get(containers.IMAGE_VARIABLE)  # run in a container of it, where there is one
+        self.num_processes = int(os.environ.get(PROCESSES_VARIABLE, "1")) if stage.kind.runs_in_parallel else 1
         self.checkpoint_dir = self._find_checkpoint_dir()
         self.monitoring = monitoring.read_params(experiment.section(monitoring.SECTION))
         self.log_dir = monitoring.find_log_dir(project.root)
@@ -131,6 +132,7 @@ class StageRun:
             "target": str(self.workspace.partial),
             "inputs": self.inputs,
             "checkpoint_dir": str(checkpoint_dir or ""),
+            "num_processes": self.num_processes,
             "experiment": self.experiment.name,
             "monitoring": asdict(self.monitoring),
             "log_dir": str(self.log_dir),
@@ -257,7 +259,9 @@ class StageRun:
             "image": self.image,
             "hardware": facts["hardware"],
             "versions": facts["versions"],
+            "num_processes": self.num_processes,
             "seed": self.experiment.section("runtime").get("seed"),
+            "doubts": facts["doubts"],
             "started_at": self.started_at,
             "wall_time_s": round(perf_counter() - self.started, 3),
             "samples_per_s": facts["figures"].get("samples_per_s"),

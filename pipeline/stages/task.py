@@ -24,6 +24,7 @@ class Task:
     params: dict[str, dict[str, Any]]
     checkpoint_dir: str = ""  # where training keeps its state while it runs; empty to keep none
     built_models: dict[str, dict[str, Any]] = field(default_factory=dict)  # experiment → {folder, component}
+    num_processes: int = 1
     experiment: str = ""
     monitoring: dict[str, Any] = field(default_factory=dict)  # the fields of `pipeline.monitoring.MonitoringParams`
     log_dir: str = ""  # each logger has a folder in it
