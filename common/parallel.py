@@ -43,10 +43,7 @@ def find_processes() -> Processes:
 
 @contextmanager
 def join(device: str) -> Iterator[Processes]:
-    """Join the processes that torchrun started, if it did; on GPUs, each with its own."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        yield Processes()
-        return
+    """Join the processes that torchrun started with this one; on GPUs, each with its own."""
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
@@ -73,12 +70,6 @@ def gather(value: Any) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
-
-
-def is_loss_of_others(error: BaseException) -> bool:
-    """Say whether an error is only that another process is gone."""
-    signs = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
-    return _is_joined() and isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
 class Replicas:

@@ -20,10 +20,8 @@ from typing import Any
 
 import torch
 
-from common.engine import choose_device
-from common.parallel import Processes, is_loss_of_others, join
 from pipeline.stages.guarantees import collect_doubts
-from pipeline.stages.launch import FAILURE, has_failed_before, is_one_of_several, launch
+from pipeline.stages.launch import FAILURE, has_failed_before, is_loss_of_others, is_one_of_several, join, launch
 from pipeline.stages.task import FILE_NAME, Task, read_task
 
 PACKAGES = ("torch", "numpy", "safetensors", "torchmetrics", "scikit-learn")
@@ -34,28 +32,29 @@ def main() -> int:
     folder = Path(sys.argv[1])
     threading.Thread(target=_end_with_input, daemon=True).start()
     task = read_task(folder / FILE_NAME)
-    device = choose_device(task.params.get("runtime", {}).get("device", "cpu")).type
     if task.num_processes > 1 and not is_one_of_several():
-        return launch(folder, task.num_processes, device)
+        return launch(folder, task)
     if has_failed_before(folder):
         return 1
-    with join(device) as processes:
-        return _run(task, folder, processes)
+    with join(task) as rank:
+        return _run(task, folder, rank)
 
 
-def _run(task: Task, folder: Path, processes: Processes) -> int:
-    level, prefix = (logging.INFO, "") if processes.is_first else (logging.WARNING, f"process {processes.rank}: ")
+def _run(task: Task, folder: Path, rank: int) -> int:
+    level, prefix = (logging.WARNING, f"process {rank}: ") if rank else (logging.INFO, "")
     logging.basicConfig(level=level, format=f"{prefix}%(message)s", stream=sys.stdout)
     try:
-        with collect_doubts(task.params.get("runtime", {}), processes.num) as doubts:
+        with collect_doubts(task.params.get("runtime", {}), task.num_processes) as doubts:
             # Only this stage's module: another's imports would cost seconds, and look like dependencies of this one.
             figures = importlib.import_module(f"pipeline.stages.{task.stage}").run(task)
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         if not is_loss_of_others(error):
-            _leave_failure(folder / FAILURE, {**_describe(error, task.root), **_name_process(error, processes)})
+            described = _describe(error, task.root)
+            described["message"] = (f"process {rank}: " if task.num_processes > 1 else "") + described["message"]
+            _leave_failure(folder / FAILURE, described)
         return 1
-    if processes.is_first:
+    if not rank:
         (folder / "facts.json").write_text(json.dumps(_collect_facts(task, figures, doubts)))
     return 0
 
@@ -64,10 +63,6 @@ def _leave_failure(path: Path, failure: dict[str, Any]) -> None:
     """Write the reason, unless another process was first: what follows from it is none."""
     with suppress(FileExistsError), path.open("x") as stream:
         json.dump(failure, stream)
-
-
-def _name_process(error: BaseException, processes: Processes) -> dict[str, str]:
-    return {"message": f"process {processes.rank}: {error}"} if processes.num > 1 else {}
 
 
 def _end_with_input() -> None:

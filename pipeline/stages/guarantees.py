@@ -12,7 +12,7 @@ _WE_SAY = "last bits may differ"  # in our own, of a training that was resumed e
 
 @contextmanager
 def collect_doubts(runtime: dict[str, Any], num_processes: int) -> Iterator[list[str]]:
-    """Collect the reasons why another run of the same inputs may differ in its last bits; warnings are shown as ever."""
+    """Collect the reasons why another run of the same inputs may differ in its last bits."""
     doubts = []
     if not runtime.get("deterministic", True):
         doubts.append("runtime.deterministic is false")

@@ -1,15 +1,20 @@
 """Run a stage as several processes, as torchrun does: when one is killed, all begin again from the last checkpoint."""
 
+import importlib
 import json
 import os
 import signal
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from pipeline.stages.task import Task
 
 FAILURE = "failure.json"
 _MAX_RESTARTS = 3
@@ -26,9 +31,10 @@ def has_failed_before(folder: Path) -> bool:
     return int(os.environ.get(_RESTART_COUNT, "0")) > 0 and (folder / FAILURE).exists()
 
 
-def launch(folder: Path, num_processes: int, device: str) -> int:
+def launch(folder: Path, task: Task) -> int:
     """Run the task in `folder` on this machine; return the exit status, and leave the reason where it fails."""
-    if device == "cuda" and torch.cuda.device_count() < num_processes:
+    num_processes = task.num_processes
+    if _find_device(task) == "cuda" and torch.cuda.device_count() < num_processes:
         there = torch.cuda.device_count()
         _leave_failure(folder, "ValueError", f"{num_processes} processes need as many GPUs, and there are {there}")
         return 1
@@ -52,6 +58,28 @@ def launch(folder: Path, num_processes: int, device: str) -> int:
             _leave_failure(folder, "Killed", f"process {rank} {_describe_end(failure.exitcode)}")
         return 1
     return 0
+
+
+@contextmanager
+def join(task: Task) -> Iterator[int]:
+    """Join the other processes, where there are any; yield the rank."""
+    if task.num_processes == 1:
+        yield 0
+        return
+    parallel = importlib.import_module("common.parallel")  # a stage that is one process does not depend on it
+    with parallel.join(_find_device(task)) as processes:
+        yield processes.rank
+
+
+def is_loss_of_others(error: BaseException) -> bool:
+    """Say whether an error is only that another process is gone."""
+    signs = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    return is_one_of_several() and isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def _find_device(task: Task) -> str:
+    device: str = task.params.get("runtime", {}).get("device", "auto")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 def _describe_end(status: int) -> str:
