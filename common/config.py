@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+MetricChoice = Mapping[str, Any]  # the name of a class of torchmetrics, and its arguments
+
 
 def config_class(component: type) -> type[Any]:
     """Return the `Config` dataclass that stands beside a component, or beside the class it extends.
