@@ -4,17 +4,18 @@ ROC and precision-recall are averages over classes, each against the rest; a cla
 does not count.
 """
 
-from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
 from torch.nn.functional import one_hot
-from torchmetrics.functional.classification import binary_precision_recall_curve, binary_roc
 
 from common.metrics import Predictions
 
 Row = dict[str, float]
+Array = npt.NDArray[Any]
 NUM_BINS = 10
 # Where classifiers differ is at few false positives: the points lie the closer, the nearer to 0.
 RATES = np.linspace(0, 1, 101) ** 2
@@ -49,28 +50,41 @@ class Curves:
     def roc(self) -> list[Row]:
         """Return the true positive rate over the false positive rate."""
         curves = []
-        for probabilities, hits in self._one_against_the_rest():
-            rates, true_rates, _ = binary_roc(probabilities, hits, validate_args=False)
-            curves.append(np.interp(RATES, rates.numpy(), true_rates.numpy()))
+        for true, false in self._counts:
+            rates, true_rates = (np.append(0, counts / counts[-1]) for counts in (false, true))
+            curves.append(np.interp(RATES, rates, true_rates))
         return _average("false_positive_rate", RATES, "true_positive_rate", curves)
 
     def precision_recall(self) -> list[Row]:
         """Return the best precision that has at least each recall, as COCO interpolates it."""
         curves = []
-        for probabilities, hits in self._one_against_the_rest():
-            precisions, recalls, _ = binary_precision_recall_curve(probabilities, hits, validate_args=False)
-            best = np.maximum.accumulate(precisions.numpy())  # recalls fall, as thresholds rise
-            curves.append(best[len(recalls) - 1 - np.searchsorted(recalls.numpy()[::-1], RECALLS)])
+        for true, false in self._counts:
+            best = np.maximum.accumulate((true / (true + false))[::-1])[::-1]
+            curves.append(best[np.searchsorted(true / true[-1], RECALLS)])
         return _average("recall", RECALLS, "precision", curves)
 
-    def _one_against_the_rest(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (probabilities, hits) of each class that some samples have and others do not."""
-        for probabilities, hits in zip(self._probabilities.T, self._hits.T, strict=True):
+    @cached_property
+    def _counts(self) -> list[tuple[Array, Array]]:
+        """The true and the false positives of each class at each threshold, the highest first.
+
+        Of classes that some samples have and others do not.
+        """
+        counts = []
+        for probabilities, hits in zip(self._probabilities.T.numpy(), self._hits.T.numpy(), strict=True):
             if 0 < hits.sum() < len(hits):
-                yield probabilities, hits.long()
+                counts.append(_count_positives(probabilities, hits))
+        return counts
 
 
-def _average(x: str, points: np.ndarray, y: str, curves: list[np.ndarray]) -> list[Row]:
+def _count_positives(scores: Array, hits: Array) -> tuple[Array, Array]:
+    """Return how many hits, and how many others, have at least each score that occurs, the highest first."""
+    order = np.argsort(-scores)
+    ends = np.append(np.diff(scores[order]) != 0, True)  # equal scores are one threshold
+    true = np.cumsum(hits[order])[ends]
+    return true, np.flatnonzero(ends) + 1 - true
+
+
+def _average(x: str, points: Array, y: str, curves: list[Array]) -> list[Row]:
     if not curves:
         return []
     values = np.mean(curves, axis=0)

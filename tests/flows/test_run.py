@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkouts import Checkout
+from tests.checkouts import Checkout, with_bins
 from tests.flows.commands import dvc, force, read_all
 from tests.flows.conftest import make_small_checkout
 
@@ -94,7 +94,7 @@ def test_dvc_shows_metrics_their_difference_and_the_graph(built: Checkout) -> No
 
 def test_a_failing_stage_leaves_its_reason_and_stops_only_what_needs_it(built: Checkout) -> None:
     built.experiment("bad", "description: fails\n", model=BAD_MODEL)
-    built.experiment("other", "params:\n  evaluate: {calibration_bins: 5}\n")
+    built.experiment("other", with_bins(5))
     done = force(built, "run", "--jobs", "2")
     place = "experiments/bad/model.py:6"
     reason = "RuntimeError: mat1 and mat2 shapes cannot be multiplied (64x128 and 256x10)"
@@ -144,7 +144,7 @@ def test_shared_stages_run_once_from_a_cold_start(tmp_path: Path) -> None:
     root.mkdir()
     checkout = make_small_checkout(root)
     for number in range(3):
-        checkout.experiment(f"bins_{number}", f"params:\n  evaluate: {{calibration_bins: {number + 2}}}\n")
+        checkout.experiment(f"bins_{number}", with_bins(number + 2))
     done = force(checkout, "run", "--jobs", "4", "bins_0", "bins_1", "bins_2")
     assert done.returncode == 0, done.stderr
     ran = sorted(tuple(line.split()[1:3]) for line in done.stdout.splitlines() if line.startswith("done "))
@@ -207,10 +207,10 @@ def test_an_import_that_no_statement_shows_is_refused(built: Checkout) -> None:
 def test_files_that_are_not_the_stages_own_stay_when_it_runs_again(built: Checkout) -> None:
     notes = built.write("common/outputs/evaluate/notes.md", "mine\n")
     params = built.root / "params.yaml"
-    params.write_text(params.read_text().replace("calibration_bins: 10", "calibration_bins: 8"))
+    params.write_text(params.read_text().replace("n_bins: 10", "n_bins: 8"))
     assert force(built, "run", "common", "--jobs", "3").returncode == 0
     assert notes.read_text() == "mine\n"
-    params.write_text(params.read_text().replace("calibration_bins: 8", "calibration_bins: 9"))
+    params.write_text(params.read_text().replace("n_bins: 8", "n_bins: 9"))
     assert dvc(built, "repro").returncode == 0
     assert notes.read_text() == "mine\n"
 

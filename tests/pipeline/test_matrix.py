@@ -7,7 +7,7 @@ import pytest
 from pipeline.matrix import MAX_JOBS, NUM_WAVES, Entry, Matrix, build_matrix
 from pipeline.ownership import Ownership, Stage
 from pipeline.targets import collect_stages, parse_targets
-from tests.checkouts import Checkout
+from tests.checkouts import Checkout, with_bins
 from tests.recorded import override, resolve
 
 Estimate = Callable[[Stage], float | None]
@@ -109,7 +109,7 @@ def test_length_is_unknown_when_that_of_a_part_is(family: Checkout) -> None:
 def make_many(checkout: Checkout, count: int) -> Ownership:
     """Write experiments that evaluate the common model otherwise, each its own way."""
     for number in range(count):
-        checkout.experiment(f"x{number}", f"params: {{evaluate: {{calibration_bins: {number + 20}}}}}\n")
+        checkout.experiment(f"x{number}", with_bins(number + 20))
     return resolve(checkout)[1]
 
 
