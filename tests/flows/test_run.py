@@ -80,7 +80,9 @@ def test_plain_dvc_runs_what_force_plans(built: Checkout) -> None:
 def test_dvc_shows_metrics_their_difference_and_the_graph(built: Checkout) -> None:
     shown = json.loads(dvc(built, "metrics", "show", "--json").stdout)
     assert set(shown[""]["data"]) == {
-        f"{folder}/outputs/evaluate/metrics.json" for folder in ("common", "experiments/judge", "experiments/wide")
+        f"{folder}/outputs/evaluate/{name}.json"
+        for folder in ("common", "experiments/judge", "experiments/wide")
+        for name in ("metrics", "performance")
     }
     path = built.root / "common/outputs/evaluate/metrics.json"
     metrics = json.loads(path.read_text())
@@ -90,6 +92,39 @@ def test_dvc_shows_metrics_their_difference_and_the_graph(built: Checkout) -> No
     edges = dvc(built, "dag", "--dot").stdout
     assert '"prepare" -> "experiments/wide/dvc.yaml:train";' in edges
     assert '"train" -> "experiments/judge/dvc.yaml:evaluate";' in edges
+
+
+def test_dvc_draws_the_curves_of_every_evaluation(built: Checkout) -> None:
+    axes = {
+        "reliability.csv": ("confidence", "accuracy"),
+        "roc.csv": ("false_positive_rate", "true_positive_rate"),
+        "precision_recall.csv": ("recall", "precision"),
+    }
+    for name, (x, y) in axes.items():
+        targets = [f"{folder}/outputs/evaluate/{name}" for folder in ("common", "experiments/judge")]
+        shown = json.loads(dvc(built, "plots", "show", "--json", *targets).stdout)["data"]
+        assert set(shown) == set(targets)
+        for plots in shown.values():
+            (plot,) = plots
+            points = plot["datapoints"]["workspace"]
+            assert 0 < len(points) <= 200
+            assert {x, y} <= points[0].keys()
+
+
+def test_a_metric_by_params_leaves_the_inherited_ones_comparable(built: Checkout) -> None:
+    built.experiment("macro", "params: {evaluate: {metrics: {f1: {name: MulticlassF1Score, average: macro}}}}\n")
+    built.experiment("bins", with_bins(5))
+    assert force(built, "run", "macro", "bins").returncode == 0
+    rows = {row["experiment"]: row for row in json.loads(force(built, "compare", "macro", "bins", "--json").stdout)}
+    assert set(rows["macro"]["metrics"]) == {"accuracy", "calibration_error", "cross_entropy", "f1"}
+    assert rows["macro"]["deltas"] == {"accuracy": 0, "calibration_error": 0, "cross_entropy": 0}
+    assert set(rows["bins"]["deltas"]) == {"accuracy", "cross_entropy"}
+    assert rows["bins"]["not_comparable"] == {
+        "calibration_error": [
+            "definition of calibration_error differs: MulticlassCalibrationError(n_bins=5, num_classes=10) vs "
+            "MulticlassCalibrationError(n_bins=10, num_classes=10)"
+        ]
+    }
 
 
 def test_a_failing_stage_leaves_its_reason_and_stops_only_what_needs_it(built: Checkout) -> None:
