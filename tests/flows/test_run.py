@@ -106,9 +106,11 @@ def test_dvc_draws_the_curves_of_every_evaluation(built: Checkout) -> None:
         assert set(shown) == set(targets)
         for plots in shown.values():
             (plot,) = plots
-            points = plot["datapoints"]["workspace"]
+            points = plot["content"]["data"]["values"]
             assert 0 < len(points) <= 200
             assert {x, y} <= points[0].keys()
+            drawn = json.dumps(plot["content"]["layer"])
+            assert all(f'"field": "{axis}"' in drawn for axis in (x, y))
 
 
 def test_a_metric_by_params_leaves_the_inherited_ones_comparable(built: Checkout) -> None:
