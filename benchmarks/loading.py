@@ -1,4 +1,4 @@
-"""How fast batches come: from memory beside torch's DataLoader, and from a file larger than the memory that is allowed."""
+"""How fast batches come: from memory beside torch's DataLoader, and from a file larger than the memory allowed."""
 
 import json
 import os

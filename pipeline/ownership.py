@@ -60,6 +60,10 @@ def _records(stage: str) -> tuple[Out, ...]:
     return (Out(f"outputs/{stage}/run.json"), Out(f"outputs/{stage}/{stage}.log"))
 
 
+def _curve(name: str, x: str, y: str) -> Out:
+    return Out(f"outputs/evaluate/{name}.csv", "plots", options=(("x", x), ("y", y)))
+
+
 STAGES = {
     stage.name: stage
     for stage in (
@@ -95,12 +99,16 @@ STAGES = {
             components=("evaluator", "loader", "model"),
             sections=("loader", "evaluate", "runtime"),
             upstream=("prepare", "train"),
-            modules=("common/saved_model.py",),
+            modules=("common/curves.py", "common/performance.py", "common/saved_model.py"),
             product="",
             outs=(
                 Out("outputs/evaluate/metrics.json", "metrics", in_git=True),
                 Out("outputs/evaluate/certificate.json", in_git=True),
+                Out("outputs/evaluate/performance.json", "metrics"),  # differs from run to run: no file for git
                 Out("outputs/evaluate/predictions.safetensors"),
+                _curve("reliability", "confidence", "accuracy"),
+                _curve("roc", "false_positive_rate", "true_positive_rate"),
+                _curve("precision_recall", "recall", "precision"),
                 Out(
                     "outputs/evaluate/confusion.csv",
                     "plots",

@@ -205,8 +205,8 @@ def test_plan_is_made_when_only_an_unrelated_experiment_is_faulty(checkout: Chec
             "params.yaml:10:3: unknown key 'chanels' in 'model'; did you mean 'channels'?",
         ),
         ("epochs: 20", "epochs: many", "params.yaml:13:11: 'train.epochs' is \"many\", wanted a whole number"),
-        ("runtime:", "rntime:", "params.yaml:19:1: unknown key 'rntime'; did you mean 'runtime'?"),
-        ("runtime:", "model:", "params.yaml:19:1: the key 'model' comes twice"),
+        ("runtime:", "rntime:", "params.yaml:21:1: unknown key 'rntime'; did you mean 'runtime'?"),
+        ("runtime:", "model:", "params.yaml:21:1: the key 'model' comes twice"),
         ("epochs: 20", "epochs: [20", "params.yaml:14:16: did not find expected ',' or ']'"),
         (
             "epochs: 20\n  learning_rate: 0.003",

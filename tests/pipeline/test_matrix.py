@@ -7,7 +7,7 @@ import pytest
 from pipeline.matrix import MAX_JOBS, NUM_WAVES, Entry, Matrix, build_matrix
 from pipeline.ownership import Ownership, Stage
 from pipeline.targets import collect_stages, parse_targets
-from tests.checkouts import Checkout
+from tests.checkouts import Checkout, with_bins
 from tests.recorded import override, resolve
 
 Estimate = Callable[[Stage], float | None]
@@ -152,7 +152,7 @@ def test_chains_are_jobs_of_their_own_when_they_share_nothing_that_is_deep(check
 def make_many(checkout: Checkout, count: int) -> Ownership:
     """Write experiments that evaluate the common model otherwise, each its own way."""
     for number in range(count):
-        checkout.experiment(f"x{number}", f"params: {{evaluate: {{calibration_bins: {number + 20}}}}}\n")
+        checkout.experiment(f"x{number}", with_bins(number + 20))
     return resolve(checkout)[1]
 
 
