@@ -57,6 +57,7 @@ def _find_unchanged(node: Node) -> Node | None:
 def _keep_constant(module: GraphModule, node: Node) -> None:
     """Compute once what depends on no argument."""
     name = f"constant_{node.name}"
+    assert callable(node.target)
     module.register_buffer(name, node.target(*node.args, **node.kwargs))
     with module.graph.inserting_before(node):
         node.replace_all_uses_with(module.graph.get_attr(name))

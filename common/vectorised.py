@@ -1,4 +1,4 @@
-"""Several trainings at once that differ in nothing but their seed: their weights are stacked, and each step updates all.
+"""Several trainings at once that differ in their seed alone: their weights are stacked, and each step updates all.
 
 Every seed has its own initial weights, batches and best epoch, and ends with the weights of a training by itself, but
 for what the order of a sum changes. What would make that untrue is refused: `common.vectorising`.
@@ -262,8 +262,9 @@ class VectorisedTrainer(Trainer):
         try:
             super()._check_values()
         except FloatingPointError as error:
-            strange = [seed for seed, total in zip(self._each, self._sums.isfinite().tolist(), strict=True) if not total]
-            raise FloatingPointError(f"seed {', '.join(map(str, strange))}: {error}") from None
+            are_finite = zip(self._each, self._sums.isfinite().tolist(), strict=True)
+            seeds = ", ".join(str(seed) for seed, is_finite in are_finite if not is_finite)
+            raise FloatingPointError(f"seed {seeds}: {error}") from None
 
     def _list_stateful(self) -> dict[str, Stateful]:
         return {**super()._list_stateful(), **{f"seed {seed}": progress for seed, progress in self._each.items()}}
@@ -304,7 +305,7 @@ def _describe(means: Sequence[Mapping[str, float]]) -> dict[str, float]:
     >>> _describe([{"loss": 1.0}, {"loss": 3.0}])
     {'loss': 2.0, 'loss_std': 1.4142135623730951}
     """
-    described = {}
+    described: dict[str, float] = {}
     for name in means[0]:
         values = torch.tensor([each[name] for each in means], dtype=torch.float64)
         described |= {name: values.mean().item(), f"{name}_std": values.std().item()}

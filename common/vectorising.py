@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -84,12 +84,11 @@ def _find_in_config(config: Config) -> Iterator[tuple[str, str]]:
 def _find_in_class(trainer: Trainer) -> Iterator[tuple[str, str]]:
     if trainer.processes.num > 1:
         yield "several processes", "one trains all seeds; leave out --processes"
-    ours = type(trainer)
     for name in dir(Trainer):
         method = getattr(Trainer, name)
-        if callable(method) and not name.startswith("__") and name not in _MAY_OVERRIDE:
-            if getattr(ours, name) is not method:
-                yield f"{ours.__qualname__}.{name}", "of the methods only `loss` is called for each seed"
+        is_free = name in _MAY_OVERRIDE or name.startswith("__") or not callable(method)
+        if not is_free and getattr(type(trainer), name) is not method:
+            yield f"{type(trainer).__qualname__}.{name}", "of its methods only `loss` is called for each seed"
 
 
 def _find_in_model(model: nn.Module) -> Iterator[tuple[str, str]]:
@@ -109,11 +108,8 @@ def _list_attributes(trainer: Trainer, model: nn.Module) -> dict[str, Any]:
 
 def _read_generators() -> list[Any]:
     """Return the states of all generators, such that equal ones compare equal."""
-    states: list[Tensor] = [torch.get_rng_state()]
+    numpy = np.random.get_state(legacy=False)["state"]
+    tensors = [torch.get_rng_state()]
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        states += torch.cuda.get_rng_state_all()
-    return [random.getstate(), repr(np.random.get_state()[1].tobytes()), np.random.get_state()[2:], *map(_digest, states)]
-
-
-def _digest(state: Tensor) -> bytes:
-    return state.numpy().tobytes()
+        tensors += torch.cuda.get_rng_state_all()
+    return [random.getstate(), numpy["pos"], numpy["key"].tolist(), *(tensor.tolist() for tensor in tensors)]
