@@ -81,6 +81,7 @@ class Checkpoints:
 
         Where there is none, `parts` stay as they are, and the files are deleted.
         """
+        self.wait()
         self._num_fits += 1
         self._newest = None
         self._started = self._written = time.perf_counter()

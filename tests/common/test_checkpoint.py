@@ -390,6 +390,20 @@ def test_numbers_of_numpy_come_back_as_pythons(tmp_path: Path) -> None:
     }
 
 
+def test_each_fit_of_a_training_has_its_own_files(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    for last in (1, 2):
+        checkpoints, first = Checkpoints(tmp_path), _make_parts()
+        assert checkpoints.resume(first) == (last == 2)
+        while first["values"].state_dict()["step"] < 3:
+            checkpoints.write(_step(first), first)
+        second = _make_parts()
+        assert checkpoints.resume(second) == (last == 2)
+        checkpoints.write(_step(second), second)
+        checkpoints.wait()
+    assert _names(tmp_path) == [f"fit-{name}.pt" for name in ("1-step-2", "1-step-3", "2-step-1", "2-step-2")]
+    assert log.messages[-1] == "resumed after step 1 from fit-2-step-1.pt"
+
+
 def test_time_of_all_processes_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("common.checkpoint.time", SimpleNamespace(perf_counter=lambda: now))
