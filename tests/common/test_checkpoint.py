@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -464,6 +464,9 @@ def test_file_holds_the_state_of_its_step_though_training_goes_on(
         list=[1, [2]],
         nested={"a": {"b": torch.zeros(1)}},
         pair=(torch.zeros(2), [3]),
+        bytes=bytearray(b"abc"),
+        letters={"a"},
+        counter=Counter(a=1),
         ordered=OrderedDict(a=[1]),
     )
     slow.hold(monkeypatch)
@@ -477,8 +480,10 @@ def test_file_holds_the_state_of_its_step_though_training_goes_on(
     values = slow.values
     for tensor in (values["tensor"], values["nested"]["a"]["b"], values["pair"][0]):
         tensor += 1
-    for members in (values["list"], values["list"][1], values["pair"][1], values["ordered"]["a"]):
+    for members in (values["list"], values["list"][1], values["pair"][1], values["bytes"], values["ordered"]["a"]):
         members.append(7)
+    values["letters"].add("b")
+    values["counter"]["a"] += 1
     slow.may_write.set()
     checkpoints.wait()
     again = _make_parts()
