@@ -265,7 +265,7 @@ class Trainer(Engine):
         row |= {f"valid_{name}": value for name, value in self.validate(valid).items()}
         for part in self.parts:
             prefix = "" if part.name == WHOLE else f"{part.name}_"
-            row[f"{prefix}learning_rate"] = part.optimizer.param_groups[0]["lr"]
+            row[f"{prefix}learning_rate"] = float(part.optimizer.param_groups[0]["lr"])  # numpy may have computed it
         return {**row, "samples_per_s": samples_per_s}
 
     @torch.no_grad()
