@@ -189,7 +189,6 @@ class Trainer(Engine):
             model.compile(mode="default" if config.compile == "on" else config.compile)
         self.progress = Progress()
         self._autocast = self.autocast(config.precision)
-        self._next_report = 0.0
 
     def _place(self, module: nn.Module) -> nn.Module:
         module.to(self.device)
@@ -232,6 +231,7 @@ class Trainer(Engine):
         for row in progress.rows:
             self.loggers.log_epoch(row)
         self._started, self._started_at = time.perf_counter(), progress.step / self.steps.total
+        self._next_report = 0.0  # not that of a process before, whose clock was another
         while progress.step < self.steps.total and not self._is_patience_over():
             row = self._run_epoch(train, valid)
             self.on_epoch_end(row)

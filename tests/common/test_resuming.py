@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -239,6 +240,17 @@ def test_earlier_rows_come_first_and_hooks_of_a_begun_epoch_are_not_called_again
     assert [row["epoch"] for row in notes.rows] == [1, 2, 3]
     assert [step for step, _ in notes.steps] == [4, 5, 6, 7, 8]
     assert begun == [3]
+
+
+def test_training_reports_when_the_machine_before_had_run_for_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("common.trainer.time", SimpleNamespace(perf_counter=lambda: time.perf_counter() + 1e6))
+        _train_until("plain", tmp_path, Fatal(4))
+    notes = Notes()
+    _train("plain", tmp_path, notes)
+    assert [step for step, _ in notes.steps] == [3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.gpu
