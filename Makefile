@@ -51,7 +51,7 @@ lint: $(VENV)/ready-dev
 bench: $(VENV)/ready-dev
 	tests/workflows/engine.sh python -m benchmarks
 
-#: make lock    resolve the requirements again
+#: make lock    resolve the requirements again, and list anew what params may choose of torch and torchmetrics
 lock: $(VENV)/ready-dev
 	pip-compile $(LOCK_FLAGS) --build-deps-for editable --output-file requirements.lock pyproject.toml
 	pip-compile $(LOCK_FLAGS) --build-deps-for editable --extra dev --extra s3 --constraint requirements.lock \
@@ -60,6 +60,7 @@ lock: $(VENV)/ready-dev
 	    pip-compile $(LOCK_FLAGS) --constraint requirements-dev.lock --output-file $$name.lock $$name.in || exit; \
 	done
 	$(PYTHON) docker/lock_cuda.py $(TORCH) docker/train.lock > docker/cuda.lock
+	python -m common.catalog > pipeline/catalog.json
 
 # torch's wheel differs from machine to machine (CPU, CUDA), so these leave it out; docker/cuda.lock has the image's.
 LOCK_FLAGS := --quiet --generate-hashes --strip-extras --unsafe-package torch \

@@ -85,13 +85,15 @@ class VariantTrainer(Trainer):
 
 _HASH = "0" * 64
 _CERTIFICATE = {
-    "version": 1,
+    "version": 2,
     "test": {"num_samples": 381, "ids_sha256": _HASH, "targets_sha256": _HASH, "inputs_sha256": _HASH},
-    "procedure_sha256": _HASH,
-    "params": {"calibration_bins": 10},
+    "procedure": {"class": "common.evaluator.Evaluator", "is_replaced": False, "sha256": _HASH},
+    "params": {},
     "dtype": "float32",
     "seed": 0,
-    "metrics": {"accuracy": {"direction": "max", "unit": "fraction", "definition_sha256": _HASH}},
+    "metrics": {
+        "accuracy": {"direction": "max", "unit": "fraction", "definition": "TopOne()", "definition_sha256": _HASH}
+    },
 }
 
 

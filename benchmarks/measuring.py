@@ -16,27 +16,38 @@ _BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured number, and the most that it may be; without a target it is there to compare with."""
+    """A measured number, and the most or the least that it may be; without a target it is there to compare with."""
 
     name: str
     value: float
     unit: str = ""
-    target: float | None = None
+    target: float | None = None  # the most
+    at_least: float | None = None
 
     @property
     def is_reached(self) -> bool:
         """Say whether the target is reached; without one, it is."""
+        if self.at_least is not None:
+            return self.value >= self.at_least
         return self.target is None or self.value <= self.target
 
     def cells(self) -> list[str]:
         """Return the figure as a row: name, measured, target, reached."""
-        if self.target is None:
-            return [self.name, self._write(self.value), "", ""]
-        return [self.name, self._write(self.value), f"≤ {self._write(self.target)}", "yes" if self.is_reached else "no"]
+        wanted = [
+            f"{sign} {self._write(bound)}"
+            for sign, bound in (("≤", self.target), ("≥", self.at_least))
+            if bound is not None
+        ]
+        return [
+            self.name,
+            self._write(self.value),
+            " ".join(wanted),
+            ("yes" if self.is_reached else "no") if wanted else "",
+        ]
 
     def _write(self, value: float) -> str:
-        number = f"{value:.3f}" if self.unit == "s" else f"{value:.1f}" if self.unit == "×" else f"{value:.0f}"
-        return f"{number} {self.unit}".strip()
+        digits = {"s": 3, "×": 2, "%": 1}.get(self.unit, 0)
+        return f"{value:.{digits}f} {self.unit}".strip()
 
 
 def run(args: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:

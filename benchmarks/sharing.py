@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.measuring import Figure, run
-from tests.checkouts import ROOT, Checkout, make_checkout
+from tests.checkouts import ROOT, Checkout, make_checkout, with_bins
 
 TITLE = "sharing"
 _NUM_EXPERIMENTS = 10
@@ -29,7 +29,7 @@ def _measure_evaluators(checkout: Checkout) -> list[Figure]:
     texts = {name: (source / name).read_text() for name in ("experiment.yaml", "evaluator.py")}
     checkout.experiment("worst_class", texts["experiment.yaml"], evaluator=texts["evaluator.py"])
     for number in range(1, _NUM_EXPERIMENTS):
-        _write_experiment(checkout, f"bins_{number:02}", f"evaluate: {{calibration_bins: {10 + number}}}")
+        checkout.experiment(f"bins_{number:02}", with_bins(10 + number))
     run(["force", "run"], checkout.root)
     executed = _count_executions(checkout) - before
     evaluated = list(checkout.root.glob("experiments/*/outputs/evaluate/metrics.json"))

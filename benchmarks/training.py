@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
@@ -94,5 +94,3 @@ def train(build: Callable[[], nn.Module], samples: TensorDataset, batch_size: in
         started = time.perf_counter()
         trainer.fit(model, batches, no_batches)
         return time.perf_counter() - started
-
-

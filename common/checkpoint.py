@@ -17,11 +17,14 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from common.parallel import find_processes, gather
+from common.stateful import Kept, Stateful
 
 log = logging.getLogger("force")
 
@@ -30,22 +33,8 @@ _TRAILER = b"\nforce checkpoint 2 sha256 %s\n"
 _TRAILER_SIZE = len(_TRAILER % bytes(64))
 
 
-class Stateful(Protocol):
-    """A part of a training that changes while it runs: the model, the optimizer …"""
-
-    def state_dict(self) -> Any:
-        """Return the state."""
-
-    def load_state_dict(self, state_dict: Any, /) -> Any:
-        """Take a state back."""
-
-
 class UnusableCheckpointError(RuntimeError):
     """A file is not a checkpoint of this training, or a state cannot become one."""
-
-
-class Kept(dict[str, Any]):
-    """A state that nothing changes any more: it is written without a copy."""
 
 
 class Checkpoints:
@@ -57,7 +46,8 @@ class Checkpoints:
     def __init__(self, folder: Path, params: Mapping[str, Any] | None = None, minutes: float | None = None) -> None:
         """Open the folder. What a finished training left in it is deleted: who trains again wants to train.
 
-        A file that was written under other `params` is refused. `minutes` is how often one is due inside an epoch.
+        A file that was written under other `params` is refused. `minutes` is how often one is due inside an epoch. Of
+        several processes the first one writes, and all read.
         """
         self._folder = folder
         self._params = params or {}
@@ -69,6 +59,9 @@ class Checkpoints:
         self._writer: threading.Thread | None = None
         self._started = self._written = time.perf_counter()
         self.resumed_s = 0.0  # what training took before it was killed
+        self._processes = find_processes()
+        if not self._processes.is_first:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob("fit-*.tmp"):
             path.unlink(missing_ok=True)
@@ -77,12 +70,14 @@ class Checkpoints:
             self._delete(first_fit=1)
             self._marker.unlink()  # the last, so that what it marks is never taken for unfinished
 
-    def resume(self, parts: Mapping[str, Stateful]) -> bool:
+    def resume(self, parts: Mapping[str, Stateful], own: Mapping[str, Stateful] | None = None) -> bool:
         """Begin a `fit`: restore `parts` and all random generators from the newest usable file, and say whether.
 
-        Where there is none, `parts` stay as they are, and the files are deleted.
+        Where there is none, `parts` stay as they are, and the files are deleted. `own` are parts that differ between
+        processes.
         """
         self.wait()
+        gather(None)  # the first process has looked after the folder
         self._num_fits += 1
         self._newest = None
         self._started = self._written = time.perf_counter()
@@ -95,24 +90,30 @@ class Checkpoints:
             except (FileNotFoundError, UnusableCheckpointError) as error:
                 log.warning("%s is not used: %s", path.name, error)
             else:
-                self._restore(path, state, parts)
+                self._restore(path, state, parts, own or {})
                 return True
         if paths:
             log.warning("no checkpoint can be used: training starts anew")
-        self._delete(self._num_fits)
+        if self._processes.is_first:
+            self._delete(self._num_fits)
         return False
 
     def is_due(self) -> bool:
         """Say whether it is time for a file inside an epoch."""
         return self._period_s is not None and time.perf_counter() - self._written >= self._period_s
 
-    def write(self, step: int, parts: Mapping[str, Stateful]) -> None:
+    def write(self, step: int, parts: Mapping[str, Stateful], own: Mapping[str, Stateful] | None = None) -> None:
         """Copy the state after a step, and begin to write it; waits until the one before it is written.
 
         All files but this one and the one before it are deleted. A training never fails by this: the log says so where
         the disk is full, or a part holds what cannot be kept.
         """
         self.wait()
+        states = {name: part.state_dict() for name, part in parts.items()}
+        own_states = gather(_copy({name: part.state_dict() for name, part in _add_generators(own).items()}, "", []))
+        self._written = time.perf_counter()
+        if not self._processes.is_first:
+            return
         path = self._folder / f"fit-{self._num_fits}-step-{step}.pt"
         on_device: list[str] = []
         state = {
@@ -120,11 +121,10 @@ class Checkpoints:
             "machine": _describe_machine(),
             "step": step,
             "seconds": time.perf_counter() - self._started,
-            "generators": _read_generators(),
-            "parts": _copy({name: part.state_dict() for name, part in parts.items()}, "", on_device),
+            "own": own_states,
+            "parts": _copy(states, "", on_device),
             "on_device": on_device,
         }
-        self._written = time.perf_counter()
         self._writer = threading.Thread(target=self._write, args=(path, state), name="checkpoint")
         self._writer.start()
 
@@ -137,7 +137,8 @@ class Checkpoints:
     def finish(self) -> None:
         """Mark the training as finished: its files stay, and the next training of the same inputs starts anew."""
         self.wait()
-        self._marker.touch()
+        if self._processes.is_first:
+            self._marker.touch()
 
     def _write(self, path: Path, state: dict[str, Any]) -> None:
         try:
@@ -150,10 +151,18 @@ class Checkpoints:
             return
         self._newest = path
 
-    def _restore(self, path: Path, state: dict[str, Any], parts: Mapping[str, Stateful]) -> None:
+    def _restore(
+        self, path: Path, state: dict[str, Any], parts: Mapping[str, Stateful], own: Mapping[str, Stateful]
+    ) -> None:
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
-        _restore_generators(state["generators"])
+        rank, num_processes = self._processes.rank, len(state["own"])
+        for name, part in _add_generators(own).items():
+            part.load_state_dict(state["own"][rank % num_processes][name])
+        if num_processes != self._processes.num:
+            log.warning(
+                "it was written by %d processes, not %d: the last bits may differ", num_processes, self._processes.num
+            )
         self._newest = path
         self._started -= state["seconds"]
         self.resumed_s += state["seconds"]
@@ -288,24 +297,31 @@ def _build_trailer(path: Path, size: int) -> bytes:
     return _TRAILER % digest.hexdigest().encode()
 
 
-def _read_generators() -> dict[str, Any]:
-    """Return the state of every generator that training may draw from; draws nothing."""
-    numpy = np.random.get_state(legacy=False)
-    numpy["state"]["key"] = numpy["state"]["key"].tolist()
-    return {
-        "python": random.getstate(),
-        "numpy": numpy,
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if _is_on_gpu() else [],
-    }
+class _Generators:
+    """Every generator that training may draw from."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return their states; draws nothing."""
+        numpy = np.random.get_state(legacy=False)
+        numpy["state"]["key"] = numpy["state"]["key"].tolist()
+        return {
+            "python": random.getstate(),
+            "numpy": numpy,
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if _is_on_gpu() else [],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the states back."""
+        random.setstate(state["python"])
+        np.random.set_state(state["numpy"])
+        torch.set_rng_state(state["torch"])
+        for device, generator in zip(range(torch.cuda.device_count()), state["cuda"], strict=False):
+            torch.cuda.set_rng_state(generator, device)
 
 
-def _restore_generators(state: dict[str, Any]) -> None:
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
-    for device, generator in zip(range(torch.cuda.device_count()), state["cuda"], strict=False):
-        torch.cuda.set_rng_state(generator, device)
+def _add_generators(own: Mapping[str, Stateful] | None) -> dict[str, Stateful]:
+    return {**(own or {}), "generators": _Generators()}
 
 
 def _describe_machine() -> str:

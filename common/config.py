@@ -1,18 +1,22 @@
 """Build the frozen config of a component from its section of the effective params.
 
 A component's config is the dataclass called `Config` beside it, in its own module; a subclass without one
-uses the config of the class that it extends.
+uses the config of the class that it extends. A field may be a dataclass in turn, or hold several.
 """
 
 import dataclasses
 import sys
-from collections.abc import Mapping
-from typing import Any
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-OptimizerChoice = Mapping[str, Any]
-SchedulerChoice = Mapping[str, Any]
-LossChoice = Mapping[str, Any]
-MetricChoice = Mapping[str, Any]
+# A choice: the `name` of a class or function, and the arguments to call it with. Which names and arguments there are
+# says `common.catalog`; they are checked when the params are read, by the names of these types.
+OptimizerChoice = Mapping[str, Any]  # a class of torch.optim; the parameters are filled in
+SchedulerChoice = Mapping[str, Any]  # a class of torch.optim.lr_scheduler; the optimizer is filled in
+LossChoice = Mapping[str, Any]  # a function of torch.nn.functional; input and target are filled in
+MetricChoice = Mapping[str, Any]  # a class of torchmetrics; the sizes of the data are filled in
+# An experiment: its built model becomes an input of the training whose params name it.
 BuiltModel = str
 
 
@@ -29,6 +33,48 @@ def config_class(component: type) -> type[Any]:
 
 
 def build_config(component: type, section: Mapping[str, Any]) -> Any:
-    """Return the component's config, its fields filled from `section`; lists become tuples, so that it hashes."""
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in section.items()}
-    return config_class(component)(**values)
+    """Return the component's config, its fields filled from `section`.
+
+    Lists become tuples, so that it hashes, and mappings become dataclasses where a field says so.
+    """
+    return _build(config_class(component), section)
+
+
+def _build(config: type[Any], values: Mapping[str, Any]) -> Any:
+    hints = _read_hints(config)
+    return config(**{key: _convert(value, hints.get(key)) for key, value in values.items()})
+
+
+def _read_hints(config: type[Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(config)
+    except NameError:  # it names what only type checkers import, and so nothing to build
+        return {}
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """Return a value as a field of this type takes it."""
+    if isinstance(value, list):
+        return tuple(map(_convert, value, _list_member_hints(hint, len(value))))
+    if isinstance(value, Mapping):
+        for option in _list_options(hint):
+            if isinstance(option, type) and dataclasses.is_dataclass(option):
+                return _build(option, value)
+            if get_origin(option) in (Mapping, dict) and get_args(option)[1] is not Any:
+                return {key: _convert(member, get_args(option)[1]) for key, member in value.items()}
+    return value
+
+
+def _list_options(hint: Any) -> Sequence[Any]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _list_member_hints(hint: Any, count: int) -> Sequence[Any]:
+    """Return the type of each member of a list or tuple of `count`."""
+    for option in _list_options(hint):
+        members = get_args(option)
+        if get_origin(option) is tuple and Ellipsis not in members:
+            return (*members, *[Any] * count)[:count]
+        if get_origin(option) in (list, tuple, Sequence):
+            return members[:1] * count
+    return [Any] * count

@@ -77,12 +77,16 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
         tensors = zip(Batch._fields, dataset.split(name).tensors, strict=True)
         save_file({field: tensor.contiguous() for field, tensor in tensors}, path)
         files[path.name] = _sha256(path)
-    metadata = dataclasses.replace(dataset.metadata, files=files)
+    write_metadata(dataclasses.replace(dataset.metadata, files=files), folder)
+
+
+def write_metadata(metadata: Metadata, folder: Path) -> None:
+    """Write metadata into `folder`, which must exist."""
     (folder / "metadata.json").write_text(json.dumps(dataclasses.asdict(metadata), indent=1, sort_keys=True) + "\n")
 
 
 def read_metadata(folder: Path) -> Metadata:
-    """Read the metadata of the dataset in `folder`."""
+    """Read the metadata in `folder`: of the dataset there, or of the one that a model there was built for."""
     fields = json.loads((folder / "metadata.json").read_text())
     for name in ("input_shape", "classes", "sources"):
         fields[name] = tuple(fields[name])

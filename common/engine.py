@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from common.dataset import Batch
 from common.loader import Loader
 from common.meter import Meter, Values
+from common.parallel import find_processes
 
 log = logging.getLogger("force")
 
@@ -41,6 +42,7 @@ class Engine:
     def __init__(self, runtime: Config) -> None:
         self.runtime = runtime
         self.device = choose_device(runtime.device)
+        self.processes = find_processes()
         seed_everything(runtime)
 
     def autocast(self, precision: Precision) -> AbstractContextManager[Any]:
@@ -61,7 +63,7 @@ class Engine:
         """Call `step` for the batches `start` to `stop` of an epoch; return the means of what it returns."""
         meter = meter or Meter()
         for index, batch in enumerate(loader.epoch(epoch, start, stop), start):
-            meter.add(step(batch), loader.size(index))
+            meter.add(step(batch), loader.share(index))
         return meter
 
     def batches(self, loader: Loader, epoch: int = 0) -> Iterator[Batch]:

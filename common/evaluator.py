@@ -1,82 +1,74 @@
-"""The evaluator component. Override `metrics` to add some: those inherited keep their meaning, and stay comparable."""
+"""The evaluator component. Override `metrics` to add some: those inherited keep their meaning, and stay comparable.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+Override `evaluate` to predict otherwise: that is another procedure, and its results compare with nobody else's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multiclass_confusion_matrix,
-)
 
 from common import engine
+from common.config import MetricChoice
 from common.engine import Engine
 from common.loader import Loader
+from common.metrics import Metric, Predictions, build_metric
+
+__all__ = ["Config", "Evaluator", "Metric", "Predictions", "correct", "cross_entropies", "cross_entropy"]
 
 
 @dataclass(frozen=True)
 class Config:
     """Params of the section `evaluate`."""
 
-    calibration_bins: int = 10
-
-
-class Predictions(NamedTuple):
-    """What the model said of every test sample, on the CPU."""
-
-    logits: Tensor  # (samples, classes)
-    targets: Tensor  # (samples,)
-    ids: Tensor  # (samples,)
-
-
-class Metric(NamedTuple):
-    """A number computed from predictions, and how to read it."""
-
-    compute: Callable[[Predictions, Config], float]
-    direction: Literal["max", "min"]
-    unit: str
-
-
-def accuracy(predictions: Predictions, config: Config) -> float:
-    """Return the fraction of samples whose most likely class is the target."""
-    num_classes = predictions.logits.shape[1]
-    return multiclass_accuracy(predictions.logits, predictions.targets, num_classes, average="micro").item()
+    metrics: Mapping[str, MetricChoice | None] = field(default_factory=dict)  # null takes an inherited one away
 
 
 def cross_entropy(predictions: Predictions, config: Config) -> float:
     """Return the mean negative log-likelihood of the targets, in nats."""
-    return nn.functional.cross_entropy(predictions.logits.double(), predictions.targets).item()
+    return cross_entropies(predictions, config).mean().item()
 
 
-def calibration_error(predictions: Predictions, config: Config) -> float:
-    """Return the expected calibration error (Guo et al. 2017, arXiv:1706.04599), 0 … 1."""
-    scores = predictions.logits.softmax(dim=1)
-    num_classes, num_bins = scores.shape[1], config.calibration_bins
-    return multiclass_calibration_error(scores, predictions.targets, num_classes, n_bins=num_bins).item()
+def cross_entropies(predictions: Predictions, config: Config) -> Tensor:
+    """Return the negative log-likelihood of each target, in nats; of shape (samples,)."""
+    return nn.functional.cross_entropy(predictions.logits.double(), predictions.targets, reduction="none")
+
+
+def correct(predictions: Predictions, config: Config) -> Tensor:
+    """Return 1 where the most likely class is the target, else 0; of shape (samples,)."""
+    return (predictions.logits.argmax(dim=1) == predictions.targets).double()
 
 
 class Evaluator(Engine):
-    """Runs a built model over the test split and computes its metrics."""
+    """Runs a built model over the test split and says which metrics to compute."""
 
     def __init__(self, config: Config, runtime: engine.Config) -> None:
         super().__init__(runtime)
         self.config = config
 
     def metrics(self) -> dict[str, Metric]:
-        """Return the metrics by name; an override adds to `super().metrics()`."""
-        return {
-            "accuracy": Metric(accuracy, "max", "fraction"),
-            "cross_entropy": Metric(cross_entropy, "min", "nats"),
-            "calibration_error": Metric(calibration_error, "min", "fraction"),
-        }
+        """Return the metrics by name: ours and those of the params; an override adds to `super().metrics()`."""
+        own = {"cross_entropy": Metric(cross_entropy, "min", "nats", cross_entropies)}
+        chosen = {name: build_metric(name, choice) for name, choice in self.config.metrics.items() if choice}
+        return {**own, **chosen}
+
+    def kept_metrics(self) -> dict[str, Metric]:
+        """Return `metrics()` without those that the params set to null."""
+        dropped = {name for name, choice in self.config.metrics.items() if choice is None}
+        return {name: metric for name, metric in self.metrics().items() if name not in dropped}
 
     def evaluate(self, model: nn.Module, test: Loader) -> Predictions:
         """Return the predictions for every sample of the test split."""
         return Predictions(*self.predict(model.to(self.device), test))
 
-    def confusion(self, predictions: Predictions) -> Tensor:
-        """Return the confusion matrix (target, predicted) of counts."""
-        num_classes = predictions.logits.shape[1]
-        return multiclass_confusion_matrix(predictions.logits, predictions.targets, num_classes)
+    def scores(self, predictions: Predictions) -> dict[str, Tensor]:
+        """Return numbers of each sample by name, for statistics on pairs; each of shape (samples,).
+
+        They are `correct`, where a sample has one class, and those of the metrics that say `per_sample`.
+        """
+        has_one_class = predictions.targets.ndim == 1 and not predictions.targets.is_floating_point()
+        scores = {"correct": correct(predictions, self.config)} if has_one_class else {}
+        for name, metric in self.kept_metrics().items():
+            if metric.per_sample:
+                scores[name] = metric.per_sample(predictions, self.config)
+        return scores

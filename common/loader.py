@@ -4,7 +4,7 @@ Override `transform` to change batches while training (augmentation), `order` to
 pure function of (seed, epoch), and a batch of (seed, epoch, index): it can begin anywhere, on any number of processes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from common import disk
 from common.dataset import Batch
-from common.prefetch import copy_ahead, read_windows
+from common.prefetch import copy_ahead
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class Loader:
     def size(self, index: int) -> int:
         """Return the number of samples in a batch, of all processes together."""
         return min(self.config.batch_size, self.num_samples - index * self.config.batch_size)
+
+    def share(self, index: int) -> int:
+        """Return the number of samples of a batch that this process has."""
+        return -(-(self.size(index) - self.rank) // self.num_processes)
 
     def place(self, device: torch.device, *, channels_last: bool = False) -> None:
         """Give batches on `device` from now on; keep the samples there where they fit, and the config allows it."""
@@ -105,18 +110,15 @@ class Loader:
             order = torch.arange(len(self.samples.ids))
         size = self.config.batch_size
         order = order[indices.start * size : indices.stop * size].to(self._stored.ids.device)
-        shares = [self._share(rows) for rows in torch.split(order, size)[: len(indices)]]
-        is_on_device = self._stored.ids.device.type == self.device.type
-        window = self.config.shuffle_window
-        if window is None or not self.training or self._stored.ids.device.type != "cpu":
-            places = ((self._stored, rows) for rows in shares)
-        else:
-            places = read_windows(self._stored, shares, max(1, window // size))
-        if is_on_device:
-            return (source.select(rows) for source, rows in places)
-        return copy_ahead(places, size, self.device)
+        shares = [self._take_share(rows) for rows in torch.split(order, size)[: len(indices)]]
+        upcoming: Iterable[Tensor] = shares
+        if self._stored.ids.device.type == "cpu" and self.config.shuffle_window and self.training:
+            upcoming = disk.announce(self._stored, shares, max(1, self.config.shuffle_window // size))
+        if self._stored.ids.device.type == self.device.type:
+            return (self._stored.select(rows) for rows in upcoming)
+        return copy_ahead(self._stored, upcoming, size, self.device)
 
-    def _share(self, rows: Tensor) -> Tensor:
+    def _take_share(self, rows: Tensor) -> Tensor:
         """Return this process's rows of a batch; where there are not enough, one that then counts for nothing."""
         if self.num_processes == 1:
             return rows

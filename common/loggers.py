@@ -40,12 +40,14 @@ class Logger(Protocol):
 class Loggers:
     """Several loggers as one. Which of them fails is dropped with a warning, but for the history: that is a result."""
 
-    def __init__(self, loggers: Iterable[Logger]) -> None:
+    def __init__(self, loggers: Iterable[Logger], facts: Mapping[str, Any] | None = None) -> None:
+        """Join them; `facts` is what they hear at the start besides what the trainer says."""
         self._loggers = list(loggers)
+        self._facts = facts or {}
 
     def start(self, facts: Mapping[str, Any]) -> None:
         """Tell all."""
-        self._tell(lambda logger: logger.start(facts))
+        self._tell(lambda logger: logger.start({**self._facts, **facts}))
 
     def log_step(self, step: int, values: Mapping[str, float]) -> None:
         """Tell all."""

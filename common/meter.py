@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.parallel import add_up
+
 Values = Mapping[str, Tensor]  # what a step returns: named scalars, means over its batch
 
 _MAX_WAITING = 256  # steps: then the values are fetched, in one copy
@@ -58,9 +60,11 @@ class Meter:
         return {name: next(v for v in reversed(column) if v is not None) for name, column in self.columns.items()}
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each value over the samples of the steps that had it."""
+        """Return the mean of each value over the samples of the steps that had it, those of all processes."""
         self.fetch()
-        return {name: _mean(column, self.sizes) for name, column in self.columns.items()}
+        sums = [number for column in self.columns.values() for number in _sum(column, self.sizes)]
+        totals = iter(add_up(sums))
+        return {name: next(totals) / next(totals) for name in self.columns}
 
     def state_dict(self) -> dict[str, Any]:
         """Return all of it."""
@@ -72,8 +76,9 @@ class Meter:
         self._waiting, self.sizes, self.columns = [], state["sizes"], state["columns"]
 
 
-def _mean(column: list[float | None], sizes: list[int]) -> float:
+def _sum(column: list[float | None], sizes: list[int]) -> tuple[float, float]:
+    """Return the sum over samples, and their number."""
     pairs = [(value, size) for value, size in zip(column, sizes, strict=False) if value is not None]
     products = [value * size for value, size in pairs]
-    total = math.fsum(products) if all(map(math.isfinite, products)) else sum(products)  # fsum refuses inf - inf
-    return total / sum(size for _, size in pairs)
+    total = math.fsum(products) if all(map(math.isfinite, products)) else sum(products)
+    return total, sum(size for _, size in pairs)

@@ -12,6 +12,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau, SequentialLR
 
+from common.stateful import Stateful
+
 _LENGTHS = ("T_max", "total_steps")  # arguments of schedules that mean the whole training, where they are not given
 _WARM_UP_FROM = 0.01  # of the learning rate
 
@@ -72,6 +74,7 @@ class Part:
         schedule_by: Literal["step", "epoch"] = "step",
         clip_norm: float | None = None,
         scaler: torch.amp.GradScaler | None = None,
+        optimizer_state: Stateful | None = None,
     ) -> None:
         """Join them; `every` counts the steps of the training for one update of this part."""
         self.name = name
@@ -80,6 +83,8 @@ class Part:
         self.every = every
         self._clip_norm = clip_norm
         self._scaler = scaler
+        stateful = {"optimizer": optimizer_state or optimizer, "scheduler": scheduler, "scaler": scaler}
+        self._stateful = {name: part for name, part in stateful.items() if part is not None}
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._steps_by_epoch = schedule_by == "epoch" or isinstance(scheduler, ReduceLROnPlateau)
 
@@ -109,15 +114,12 @@ class Part:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what changes while training, the module's weights apart."""
-        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self._scaler}
-        return {name: part.state_dict() for name, part in parts.items() if part is not None}
+        return {name: part.state_dict() for name, part in self._stateful.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a state back."""
-        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self._scaler}
-        for name, part in parts.items():
-            if part is not None:
-                part.load_state_dict(state[name])
+        for name, part in self._stateful.items():
+            part.load_state_dict(state[name])
 
     def _update_plain(self) -> bool:
         if self._clip_norm is not None:

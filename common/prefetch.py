@@ -1,7 +1,7 @@
 """Batches of samples that are not where they are needed, gathered by a thread of its own while training goes on."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -12,36 +12,16 @@ from common.dataset import Batch
 
 _NUM_BUFFERS = 4
 
-Place = tuple[Batch, Tensor]  # samples, and the rows of them that make a batch
 T = TypeVar("T")
 
 
-def read_windows(samples: Batch, batches: Sequence[Tensor], num_batches: int) -> Iterator[Place]:
-    """Yield the place of each batch in memory, for samples that are on a disk.
-
-    The rows of `num_batches` batches, a window, are read in the order in which they stand, while those of the window
-    before are used.
-    """
-
-    def read() -> Iterator[tuple[Batch, Sequence[Tensor]]]:
-        for first in range(0, len(batches), num_batches):
-            window = batches[first : first + num_batches]
-            rows, order = torch.cat(tuple(window)).sort()
-            places = torch.empty_like(order)
-            places[order] = torch.arange(len(order))
-            yield samples.select(rows), torch.split(places, [len(batch) for batch in window])
-
-    for window, places in ahead(read(), 1):
-        yield from ((window, rows) for rows in places)
-
-
-def copy_ahead(places: Iterable[Place], size: int, device: torch.device) -> Iterator[Batch]:
-    """Yield the batch of each place on `device`, a GPU; the samples are on the CPU, `size` rows at most.
+def copy_ahead(samples: Batch, batches: Iterable[Tensor], size: int, device: torch.device) -> Iterator[Batch]:
+    """Yield the samples of each tensor of rows, `size` at most, on `device`, a GPU; `samples` are on the CPU.
 
     Buffers are used in turns. They are pinned, so that the GPU fetches them by itself.
     """
     copier = _Copier(device, size)
-    for batch, copied in ahead((copier.copy(*place) for place in places), _NUM_BUFFERS - 1):
+    for batch, copied in ahead((copier.copy(samples, rows) for rows in batches), _NUM_BUFFERS - 1):
         stream = torch.cuda.current_stream(device)
         stream.wait_event(copied)  # the GPU waits, we do not
         for tensor in batch:
@@ -69,7 +49,7 @@ class _Copier:
         self._num_copied = 0
 
     def copy(self, samples: Batch, rows: Tensor) -> tuple[Batch, torch.cuda.Event]:
-        """Gather rows into the buffer whose turn it is, and begin to copy it; return the batch, and when it is there."""
+        """Gather rows into the next buffer, and begin to copy it; return the batch, and when it is there."""
         if len(self._buffers) < _NUM_BUFFERS:
             buffer = Batch(*(torch.empty((self._size, *t.shape[1:]), dtype=t.dtype, pin_memory=True) for t in samples))
             self._buffers.append((buffer, torch.cuda.Event()))  # type: ignore[no-untyped-call]

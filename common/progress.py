@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
-from common.checkpoint import Kept
 from common.meter import Meter
+from common.stateful import Kept, Stateful
 
 
 @dataclass
@@ -29,24 +28,25 @@ class Progress:
         self.rows.append(row)
         self.epoch, self.batch, self.meter = self.epoch + 1, 0, Meter()
 
-    def compare(self, value: float, mode: Literal["max", "min"], model: nn.Module) -> None:
+    def compare(self, value: float, mode: Literal["max", "min"], weights: Stateful) -> None:
         """Keep the weights where no epoch was better, of equals the longest trained; what is no number never is."""
         sign = 1 if mode == "max" else -1
         if value == value and (self.best is None or sign * value >= sign * self.best):
             self.num_stale = 0 if self.best is None or value != self.best else self.num_stale + 1
             self.best = value
-            self.best_weights = Kept({name: _copy(member) for name, member in model.state_dict().items()})
+            self.best_weights = Kept({name: _copy(member) for name, member in weights.state_dict().items()})
         else:
             self.num_stale += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all of it."""
-        return {**vars(self), "rows": list(self.rows), "meter": self.meter.state_dict()}
+        """Return all of it, the meter apart: each process has its own."""
+        state = {**vars(self), "rows": list(self.rows)}
+        del state["meter"]
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a state back."""
-        vars(self).update({name: value for name, value in state.items() if name != "meter"})
-        self.meter.load_state_dict(state["meter"])
+        vars(self).update(state)
 
 
 def _copy(member: Any) -> Any:

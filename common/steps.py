@@ -62,9 +62,13 @@ class Steps:
         return (batch + 1) % self.accumulate == 0 or batch + 1 == self.end(epoch)
 
     def weight(self, epoch: int, batch: int) -> float:
-        """Return the share of a batch in the samples of its step."""
-        if self.accumulate == 1:
+        """Return what the mean loss over a batch counts in its step; where processes share it, over its share.
+
+        Together they weigh each sample of the step the same: the gradients of processes are averaged.
+        """
+        num_processes = self.loader.num_processes
+        if self.accumulate == num_processes == 1:
             return 1.0
         first = batch - batch % self.accumulate
         sizes = [self.loader.size(index) for index in range(first, min(first + self.accumulate, self.end(epoch)))]
-        return self.loader.size(batch) / sum(sizes)
+        return self.loader.share(batch) * num_processes / sum(sizes)

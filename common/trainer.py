@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common import engine, optimizing
-from common.checkpoint import Checkpoints, Stateful
+from common.checkpoint import Checkpoints
 from common.config import LossChoice, OptimizerChoice, SchedulerChoice
 from common.dataset import Batch
 from common.engine import Engine, Precision, log
@@ -23,9 +23,13 @@ from common.loader import Loader
 from common.loggers import Loggers
 from common.meter import Values
 from common.optimizing import Part
+from common.parallel import Replicas, gather
 from common.progress import Progress
 from common.roles import WHOLE, Cast, Role, assign
+from common.stateful import Stateful
 from common.steps import Steps
+
+_AGREE_STEPS = 50  # after which several processes ask each other whether a checkpoint is due
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Config:
     mode: Literal["max", "min"] = "max"
     keep: Literal["best", "last"] = "best"  # which weights become the built model
     patience: int | None = None  # epochs without a better one that end training
+    parallel: Literal["ddp", "fsdp"] = "ddp"  # several processes have the whole model each, or a share of it
     roles: Mapping[str, Role] = field(default_factory=dict)
 
 
@@ -129,16 +134,19 @@ class Trainer(Engine):
 
     # The loop
 
-    def fit(self, model: nn.Module, train: Loader, valid: Loader) -> None:
-        """Train `model` in place; the loggers hear of it.
+    def fit(self, model: nn.Module, train: Loader, valid: Loader) -> nn.Module:
+        """Train `model`, in place where it is not cut into shares; return it. The loggers hear of it.
 
         With `checkpoints`, a training that was killed goes on where it was, to the bit of one that was not. Raises
         ValueError where the config does not go with the data or the model, FloatingPointError where a loss is no finite
         number, MemoryError where the device has too little memory.
         """
+        status = "failed"
         try:
             self._build(model, train, valid)
             self._fit(train, valid)
+            status = "finished"
+            return self._replicas.make_whole(model)
         except RuntimeError as error:
             if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
                 raise
@@ -146,6 +154,8 @@ class Trainer(Engine):
                 f"{self.device.type} memory is too small for batches of {train.config.batch_size}: lower "
                 "loader.batch_size and raise train.accumulate by as much, or set train.precision: bf16"
             ) from error
+        finally:
+            self.loggers.finish(status)
 
     def train_step(self, batch: Batch) -> Values:
         """Compute the loss of each part that is due and its gradients, and update it at the end of a step.
@@ -161,10 +171,11 @@ class Trainer(Engine):
             if len(self.parts) > 1:  # the loss of a generator goes through the discriminator, and must not train it
                 for other in self.parts:
                     other.set_trainable(other is part)
-            with self._autocast:
-                found = self.compute_loss(self.model, batch, part.name)
-            named = {"loss": found} if isinstance(found, Tensor) else found
-            part.backward(named["loss"] if weight == 1.0 else named["loss"] * weight)
+            with self._replicas.context(self._forward, is_last=is_last):
+                with self._autocast:
+                    found = self._forward(batch, part.name)
+                named = {"loss": found} if isinstance(found, Tensor) else found
+                part.backward(named["loss"] if weight == 1.0 else named["loss"] * weight)
             if is_last:
                 part.update()
             for name, value in named.items():
@@ -178,17 +189,28 @@ class Trainer(Engine):
         if not len(valid) and config.patience is not None:
             raise ValueError("train.patience needs a validation split, and it is empty: raise data.valid_fraction")
         for loader in (train, valid):
+            loader.rank, loader.num_processes = self.processes.rank, self.processes.num
             loader.place(self.device, channels_last=config.channels_last)
         self.model = self._place(model)
+        self._replicas = self._choose_replicas()
+        self._replicas.prepare(model)
         self.cast = assign(config.roles, model, self.built_models)
         for other in self.cast.others.values():
             self._place(other)
         self.parts = [self._build_part(name, module) for name, module in self.cast.trained.items()]
         self.average = self._build_average()
+        self._forward = self._replicas.wrap(model, self.compute_loss, in_parts=len(self.parts) > 1)
         if config.compile != "off":
             model.compile(mode="default" if config.compile == "on" else config.compile)
         self.progress = Progress()
         self._autocast = self.autocast(config.precision)
+
+    def _choose_replicas(self) -> Replicas:
+        if self.config.parallel == "ddp" or self.processes.num == 1:
+            return Replicas(self.processes)
+        from common.sharding import Shards  # noqa: PLC0415  # takes a second
+
+        return Shards(self.processes)
 
     def _place(self, module: nn.Module) -> nn.Module:
         module.to(self.device)
@@ -215,6 +237,7 @@ class Trainer(Engine):
             schedule_by=config.schedule_by,
             clip_norm=role.clip_norm or config.clip_norm,
             scaler=torch.amp.GradScaler(self.device.type) if config.precision == "fp16" else None,
+            optimizer_state=self._replicas.state_of_optimizer(self.model, optimizer),
         )
 
     def _build_average(self) -> AveragedModel | None:
@@ -225,9 +248,12 @@ class Trainer(Engine):
 
     def _fit(self, train: Loader, valid: Loader) -> None:
         progress, config = self.progress, self.config
+        if self.processes.num > 1:  # the weights are the same in all of them; what is drawn from now on is not
+            torch.manual_seed(self.runtime.seed + self.processes.rank * 1_000_003)
         self.on_fit_start()
+        self.loggers.start({"num_steps": self.steps.total})
         if self.checkpoints:
-            self.checkpoints.resume(self._list_stateful())
+            self.checkpoints.resume(self._list_stateful(), {"meter": progress.meter})
         for row in progress.rows:
             self.loggers.log_epoch(row)
         self._started, self._started_at = time.perf_counter(), progress.step / self.steps.total
@@ -239,10 +265,9 @@ class Trainer(Engine):
             progress.end_epoch(row)
             self.loggers.log_epoch(row)
             log.info("epoch %d/%d  %s", row["epoch"], self.steps.num_epochs, _describe(row))
-            if self.checkpoints:
-                self.checkpoints.write(progress.step, self._list_stateful())
+            self._write_checkpoint()
         if config.keep == "best" and progress.best_weights is not None:
-            self.model.load_state_dict(progress.best_weights)
+            self._replicas.state_of(self.model).load_state_dict(progress.best_weights)
         elif self.average:
             self.model.load_state_dict(self.average.module.state_dict())
         for part in self.parts:
@@ -258,9 +283,10 @@ class Trainer(Engine):
         self.cast.set_training(self.model)
         started = time.perf_counter()
         meter = self.run_epoch(train, self._train_batch, epoch, first, self.steps.end(epoch), progress.meter)
-        means = meter.means()  # waits for the device
-        samples_per_s = sum(meter.sizes[first:]) / (time.perf_counter() - started)
-        self._check_values()
+        self._check_values()  # waits for the device
+        num_samples = sum(train.size(index) for index in range(first, progress.batch))
+        samples_per_s = num_samples / (time.perf_counter() - started)
+        means = meter.means()
         row = {"epoch": epoch, "step": progress.step, **{f"train_{name}": value for name, value in means.items()}}
         row |= {f"valid_{name}": value for name, value in self.validate(valid).items()}
         for part in self.parts:
@@ -283,6 +309,8 @@ class Trainer(Engine):
         progress = self.progress
         if self.steps.is_first(progress.batch):
             self._report_when_due()
+            if self.processes.num > 1 and progress.batch and progress.step % _AGREE_STEPS == 0:
+                self._write_when_all_agree()
         values = self.train_step(batch)
         if self.steps.is_last(progress.epoch + 1, progress.batch):
             progress.step += 1
@@ -307,9 +335,19 @@ class Trainer(Engine):
             values["samples_per_s"] = done * self.steps.num_samples / seconds
             values["seconds_left"] = seconds * (1 - fraction) / done
         self.loggers.log_step(progress.step, values)
-        if self.checkpoints and progress.batch and self.checkpoints.is_due():
-            self.checkpoints.write(progress.step, self._list_stateful())
+        if self.checkpoints and progress.batch and self.processes.num == 1 and self.checkpoints.is_due():
+            self._write_checkpoint()
         self._next_report = time.perf_counter() + self.report_s
+
+    def _write_when_all_agree(self) -> None:
+        """Write a checkpoint where the first process says that it is time: all have to do it after the same step."""
+        if self.checkpoints and gather(self.checkpoints.is_due())[0]:
+            self._check_values()
+            self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
+        if self.checkpoints:
+            self.checkpoints.write(self.progress.step, self._list_stateful(), {"meter": self.progress.meter})
 
     def _check_values(self) -> None:
         """Raise FloatingPointError where a loss of this epoch is no finite number."""
@@ -331,7 +369,8 @@ class Trainer(Engine):
         if monitored is None and any(key.startswith("valid_") for key in row):
             raise ValueError(f"train.monitor is '{name}', and an epoch has {', '.join(row)}")
         if monitored is not None:
-            self.progress.compare(monitored, mode, self.average.module if self.average else self.model)
+            weights = self.average.module if self.average else self._replicas.state_of(self.model)
+            self.progress.compare(monitored, mode, weights)
         for part in self.parts:
             part.end_epoch(monitored)
 
@@ -344,7 +383,10 @@ class Trainer(Engine):
 
     def _list_stateful(self) -> dict[str, Stateful]:
         """Return all that changes while training, by name."""
-        parts: dict[str, Stateful] = {"model": self.model, **{f"part {part.name}": part for part in self.parts}}
+        parts: dict[str, Stateful] = {
+            "model": self._replicas.state_of(self.model),
+            **{f"part {part.name}": part for part in self.parts},
+        }
         if self.average:
             parts["average"] = self.average
         return {**parts, "trainer": self, "progress": self.progress}

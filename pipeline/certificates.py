@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+VERSION = 2  # 1 had the arguments of metrics among the params, where they touched every metric
+
 # What has to agree besides the metric's own definition, and how to call it.
 _FIELDS = {
     ("test", "ids_sha256"): "test split",
     ("test", "targets_sha256"): "test targets",
-    ("procedure_sha256",): "evaluation procedure",
+    ("procedure", "sha256"): "evaluation procedure",
     ("dtype",): "dtype",
 }
 
@@ -17,10 +19,11 @@ def find_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], metric:
 
     Params count where both have them: a key that only one evaluator knows cannot change what the other computes.
     """
+    if is_older(ours) or is_older(theirs):
+        return ["older certificate: evaluate again"]
     reasons = []
     for path, name in _FIELDS.items():
-        left, right = _get(ours, path), _get(theirs, path)
-        if left != right:
+        if _get(ours, path) != _get(theirs, path):
             reasons.append(f"{name} differs: {_describe(path, ours)} vs {_describe(path, theirs)}")
     ours_params, theirs_params = ours.get("params", {}), theirs.get("params", {})
     for key in sorted(ours_params.keys() & theirs_params.keys()):
@@ -28,10 +31,23 @@ def find_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], metric:
             reasons.append(f"evaluate.{key} differs: {ours_params[key]} vs {theirs_params[key]}")
     if not all(metric in certificate.get("metrics", {}) for certificate in (ours, theirs)):
         return [*reasons, f"no certificate defines {metric}"]
-    for field in ("definition_sha256", "direction", "unit"):
-        left, right = (_get(c, ("metrics", metric, field)) for c in (ours, theirs))
-        if left != right:
-            reasons.append(f"{field.removesuffix('_sha256')} of {metric} differs")
+    return [*reasons, *_compare_metrics(metric, ours["metrics"][metric], theirs["metrics"][metric])]
+
+
+def is_older(certificate: Any) -> bool:
+    """Say whether a certificate is of a version before ours: a sound one, whose words mean something else."""
+    version = certificate.get("version") if isinstance(certificate, Mapping) else None
+    return isinstance(version, int) and version < VERSION
+
+
+def _compare_metrics(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    reasons = []
+    if ours["definition_sha256"] != theirs["definition_sha256"]:
+        left, right = ours["definition"], theirs["definition"]
+        reasons.append(f"definition of {name} differs: {f'{left} vs {right}' if left != right else f'code of {left}'}")
+    for field in ("direction", "unit"):
+        if ours[field] != theirs[field]:
+            reasons.append(f"{field} of {name} differs: {ours[field]} vs {theirs[field]}")
     return reasons
 
 
@@ -46,4 +62,6 @@ def _describe(path: tuple[str, ...], certificate: Mapping[str, Any]) -> str:
     value = str(_get(certificate, path))
     if path[0] == "test":
         return f"{_get(certificate, ('test', 'num_samples'))} samples {value[:8]}"
-    return value[:8] if path[-1].endswith("sha256") else value
+    if path[0] == "procedure":  # two classes of one name may still differ
+        return f"{_get(certificate, ('procedure', 'class'))} {value[:8]}"
+    return value

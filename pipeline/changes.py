@@ -63,10 +63,9 @@ class _Finder:
             found = self._compare_definition(stage)
             found += [f"{path} changed" for path in stage.files if path in self._changed]
             found += self._compare_params(stage)
-            for name, owner in stage.upstream.items():
-                if self.reasons(self._ownership.stage(owner, name)):
-                    whose = "" if owner == stage.experiment else f" of {owner}"
-                    found.append(f"{name}{whose} is affected")
+            for need in stage.needs:
+                if self.reasons(self._ownership.stage(*need)):
+                    found.append(f"{stage.call(need)} is affected")
             self._reasons[stage.id] = tuple(dict.fromkeys(found))
         return self._reasons[stage.id]
 

@@ -1,8 +1,6 @@
-"""The five components: which file overrides which, which class it defines, and which params it takes."""
+"""The five components: which file overrides which, and which class it defines."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.errors import ConfigError, Problem
 from pipeline.modules import ModuleGraph
@@ -89,17 +87,6 @@ def find_declared(kind: ComponentKind, experiment: str, reference: str, modules:
     return Component(kind.name, path, class_name, experiment, setting=f"components.{kind.name}")
 
 
-def read_fields(component: Component, modules: ModuleGraph) -> Mapping[str, Any]:
-    """Return the fields of a component's `Config`: name → {schema, required}; none where there is no Config."""
-    return _class_fields(component.path, component.class_name, modules)
-
-
-def build_section_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON Schema of a params section that may hold these fields."""
-    properties = {name: field["schema"] for name, field in fields.items()}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
-
-
 def find_subclass(kind: ComponentKind, path: str, modules: ModuleGraph) -> tuple[str, str]:
     """Return path and name of the one subclass of the component's base class that an override defines.
 
@@ -130,30 +117,6 @@ def _extends(kind: ComponentKind, path: str, name: str, modules: ModuleGraph) ->
     if modules.is_subclass(path, name, kind.base):
         return True
     return bool(kind.foreign_base) and modules.is_subclass(path, name, ("", kind.foreign_base))
-
-
-def _class_fields(path: str, name: str, modules: ModuleGraph) -> Mapping[str, Any]:
-    config = modules.resolve(path, "Config")
-    if config[0]:
-        return _config_fields(*config, modules)
-    for dotted in modules.facts(path)["classes"][name]["bases"]:
-        base_path, base_name = modules.resolve(path, dotted, imported=dotted == name)
-        if base_path and (fields := _class_fields(base_path, base_name, modules)):
-            return fields
-    return {}
-
-
-def _config_fields(path: str, name: str, modules: ModuleGraph) -> Mapping[str, Any]:
-    facts = modules.facts(path)["classes"][name]
-    if facts["fields"] and not facts["is_dataclass"]:
-        hint = f"write @dataclass(frozen=True) above `class {name}`"
-        raise ConfigError([Problem(path, facts["line"], 1, f"'{name}' has fields, but is no dataclass", hint)])
-    fields: dict[str, Any] = {}
-    for dotted in facts["bases"]:
-        base_path, base_name = modules.resolve(path, dotted, imported=dotted == name)
-        if base_path:
-            fields |= _config_fields(base_path, base_name, modules)
-    return {**fields, **facts["fields"]}
 
 
 def _name(base: tuple[str, str]) -> str:

@@ -123,6 +123,9 @@ def suggest(name: str, candidates: Sequence[str]) -> str:
 
     >>> suggest("hiden", ["depth", "hidden"])
     "; did you mean 'hidden'?"
+    >>> suggest("Adamw", ["Adam", "AdamW"])
+    "; did you mean 'AdamW'?"
     """
-    matches = get_close_matches(name, candidates, n=1, cutoff=0.6)
+    same = [candidate for candidate in candidates if candidate.lower() == name.lower()]
+    matches = same or get_close_matches(name, candidates, n=1, cutoff=0.6)
     return f"; did you mean '{matches[0]}'?" if matches else ""

@@ -62,7 +62,7 @@ class Execution:
         """Bring the stages up to date, `num_workers` at once, and say how each ended."""
         self._restore(stages)
         by_id = {stage.id: stage for stage in stages}
-        dependencies = {stage.id: {(owner, name) for name, owner in stage.upstream.items()} for stage in stages}
+        dependencies = {stage.id: set(stage.needs) for stage in stages}
         try:
             run_graph(dependencies, lambda job: self._execute(by_id[job]), self._skip, num_workers, self._end_children)
         except KeyboardInterrupt:
@@ -149,10 +149,11 @@ class Execution:
         with self._starting:
             if self._is_stopping:
                 return StageError("interrupted")
-            self._progress.start(stage.id)
+            workspace.progress_path.unlink(missing_ok=True)  # a run that was killed left it
+            self._progress.start(stage.id, workspace.progress_path)
             child = dvc.start_repro(self._project.root, stage, self._variables, [self._run_lock])
             self._children.add(child)
-        error, is_ours = "", False  # between DVC's own words before and after
+        error, hint, is_ours = "", "", False  # between DVC's own words before and after
         for line in child.lines():
             is_ours = not line.startswith(("Generating lock file", "Updating lock file")) and (
                 is_ours or line == f"> {stage.kind.cmd}"
@@ -161,14 +162,14 @@ class Execution:
                 self._progress.say(stage.id, line)
             if line.startswith(("error: ", "ERROR: ")):
                 error = error or line.removeprefix("error: ").removeprefix("ERROR: ")
+            elif error and line.startswith("hint: "):
+                hint = hint or line.removeprefix("hint: ")
         status = child.wait()
         self._children.discard(child)
         if status == 0:
             return None
-        log = workspace.failed_log_path.relative_to(self._project.root)
-        outcome = read_json(workspace.final / OUTCOME)
-        hint = f"the log is {log}" if outcome and outcome["status"] != "ok" else "dvc repro says more"
-        return StageError(error or f"{stage.name} of {stage.experiment} failed: dvc ended with status {status}", hint)
+        error = error or f"{stage.name} of {stage.experiment} failed: dvc ended with status {status}"
+        return StageError(error, hint or "dvc repro says more")
 
     def _check(self, stage: Stage) -> StageError | None:
         """Check that the outs are what DVC recorded: it does not verify what it checks out of its cache."""

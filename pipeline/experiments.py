@@ -7,34 +7,45 @@ import keyword
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pipeline import containers
+from pipeline import containers, monitoring
 from pipeline.components import (
     ENGINE,
     KINDS,
     SECTIONS,
     Component,
-    build_section_schema,
     find_declared,
     find_override,
     find_override_files,
     find_subclass,
-    read_fields,
 )
+from pipeline.configs import Configs, Node, Section
 from pipeline.documents import locate, parse_yaml
+from pipeline.effective import (
+    Layer,
+    Places,
+    find_built_models,
+    find_faults,
+    find_missing,
+    hash_nodes,
+    may_name_built_model,
+    merge,
+)
 from pipeline.errors import ConfigError, Problem, UsageError, suggest
 from pipeline.index import FileIndex
 from pipeline.modules import ModuleGraph
-from pipeline.params import Setting, covers, find_dotted, flatten, is_set, nest
-from pipeline.validation import Schema, find_problems, load_schema
+from pipeline.params import Setting, find_dotted, flatten, nest
+from pipeline.validation import Fault, Schema, find_problems, load_schema
 
 COMMON = "common"
 PARAMS_FILE = "params.yaml"
+# Sections that no result depends on: they are no input of any stage.
+CIRCUMSTANCES = {containers.SECTION: containers.SCHEMA, monitoring.SECTION: monitoring.SCHEMA}
 MAX_NAME = 100  # characters: names of files, artifacts and groups of jobs are made of it
 NAME_PATTERN = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{MAX_NAME - 1}}}")
 
@@ -50,6 +61,7 @@ class Experiment:
     owner: str
     components: Mapping[str, Component]
     settings: Mapping[str, Setting]  # by dotted key, section first
+    built_models: Mapping[str, str] = field(default_factory=dict)  # key of a setting → the experiment that it names
 
     @property
     def lineage(self) -> tuple[str, ...]:
@@ -82,8 +94,10 @@ class Experiments:
         self.root = root
         self.index = index
         self.modules = ModuleGraph(str(root), index)
+        self._configs = Configs(self.modules)
         self._loaded: dict[str, Experiment | ConfigError] = {}
-        self._params_schemas: dict[tuple[tuple[str, str], ...], Schema] = {}
+        self._reaches: dict[str, tuple[str, ...]] = {}
+        self._params_schemas: dict[tuple[tuple[str, str] | None, ...], Schema] = {}
         schema = load_schema("experiment")  # its params are checked against the components in use, not the common ones
         self._schema = Schema({**schema, "properties": {**schema["properties"], "params": {"type": "object"}}})
 
@@ -104,7 +118,32 @@ class Experiments:
             names = self.names()
             close = suggest(name.rstrip("/").removeprefix("experiments/"), names)  # a shell completes paths
             raise UsageError(f"no experiment '{name}'{close}", "force ls lists them")
+        self.reach(name)
         return self._load(name, ())
+
+    def reach(self, name: str) -> tuple[str, ...]:
+        """Return an experiment, its ancestors, and those whose built models any of these takes, in turn.
+
+        Raises ConfigError for the faults of all of them.
+        """
+        if name not in self._reaches:
+            reached: dict[str, None] = {}
+            problems: list[Problem] = []
+            waiting = [name]
+            while waiting:
+                current = waiting.pop(0)
+                if current in reached:
+                    continue
+                reached[current] = None
+                try:
+                    experiment = self._load(current, ())
+                    waiting += [*experiment.lineage, *experiment.built_models.values()]
+                except ConfigError as error:
+                    problems += error.problems
+            if problems:
+                raise ConfigError(problems)
+            self._reaches[name] = tuple(reached)
+        return self._reaches[name]
 
     def load_all(self) -> tuple[dict[str, Experiment], list[Problem]]:
         """Return the experiments whose files are sound, by name, and the faults of all others."""
@@ -112,7 +151,7 @@ class Experiments:
         problems = [_describe_bad_name(COMMON)] if self._is_experiment(COMMON) else []
         for name in self.names():
             try:
-                sound[name] = self._load(name, ())
+                sound[name] = self.get(name)
             except ConfigError as error:
                 problems += error.problems
         return sound, sorted(set(problems))
@@ -120,8 +159,9 @@ class Experiments:
     def params_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of params.yaml, made from the configs of the common components."""
         common = self.get(COMMON)
-        sections = self._section_schemas(common.components)
-        own = {name: {**sections[name], "additionalProperties": True} for name in SECTIONS}
+        found = self._find_sections(common.components)
+        sections = {**{name: section.schema for name, section in found.items()}, **CIRCUMSTANCES}
+        own = {name: {**section.overrides, "additionalProperties": True} for name, section in found.items()}
         overrides = {**sections, **own}
         return {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -163,9 +203,10 @@ class Experiments:
         problems = self._find_problems(self._params_schema(components), document, PARAMS_FILE)
         if problems:
             raise ConfigError(problems)
-        settings = {key: Setting(value, PARAMS_FILE, key) for key, value in flatten(document)}
-        self._check_required(components, SECTIONS, settings, PARAMS_FILE)
-        return Experiment(COMMON, COMMON, None, "the common build", "", components, settings)
+        sections = self._find_sections(components)
+        layer = Layer(PARAMS_FILE, (), dict(flatten(document)), sections, frozenset(sections))
+        settings, models = self._lay_over({}, {}, layer, COMMON)
+        return Experiment(COMMON, COMMON, None, "the common build", "", components, settings, models)
 
     def _load_experiment(self, name: str, descendants: tuple[str, ...]) -> Experiment:
         folder = f"experiments/{name}"
@@ -195,12 +236,13 @@ class Experiments:
             problems += self._find_problems(self._params_schema(components), overrides, path, ["params"])
         if problems:
             raise ConfigError(problems)
-        leaves = {
-            key: value for key, value in flatten(overrides or {}) if value != {}
-        }  # merging nothing changes nothing
-        settings = self._merge(parent, components, leaves, path)
+        sections, inherited = self._find_sections(components), self._find_sections(parent.components)
+        replaced = frozenset(name for name in sections if sections[name].config != inherited[name].config)
+        leaves = {key: v for key, v in flatten(overrides or {}) if v != {}}  # merging nothing changes nothing
+        layer = Layer(path, ("params",), leaves, sections, replaced)
+        settings, models = self._lay_over(parent.settings, parent.built_models, layer, name)
         description, owner = document.get("description", ""), document.get("owner", "")
-        return Experiment(name, folder, parent, description, owner, components, settings)
+        return Experiment(name, folder, parent, description, owner, components, settings, models)
 
     def _load_parent(self, name: str, document: dict[str, Any], path: str, chain: tuple[str, ...]) -> Experiment:
         parent = document.get("inherits", COMMON)
@@ -283,56 +325,62 @@ class Experiments:
             message = f"is a copy of '{inherited}' and changes nothing"
             raise ConfigError([Problem(path, 0, 0, message, "change it, or delete it to inherit")])
 
-    def _merge(
-        self, parent: Experiment, components: Mapping[str, Component], overrides: dict[str, Any], path: str
-    ) -> dict[str, Setting]:
-        """Return the parent's settings that the components still take, with the overrides laid over them."""
-        settings: dict[str, Setting] = {}
-        replaced = {
-            kind.section: self._fields(components, kind.section)
-            for kind in KINDS.values()
-            if not components[kind.name].is_same(parent.components[kind.name])
-        }
-        for key, setting in parent.settings.items():
-            section, _, rest = key.partition(".")
-            if section in replaced and rest.partition(".")[0] not in replaced[section]:
-                continue
-            if key in overrides or not covers(key, overrides):
-                settings[key] = setting
-        for key, value in overrides.items():
-            settings[key] = Setting(value, path, f"params.{key}")
-        self._check_required(components, replaced, settings, path)
-        return settings
+    def _lay_over(
+        self, below: Mapping[str, Setting], models_below: Mapping[str, str], layer: Layer, name: str
+    ) -> tuple[dict[str, Setting], dict[str, str]]:
+        """Return the settings and the built models of the experiment `name`.
 
-    def _check_required(
-        self,
-        components: Mapping[str, Component],
-        sections: Iterable[str],
-        settings: Mapping[str, Setting],
-        path: str,
-    ) -> None:
-        problems = [
-            Problem(path, 0, 0, f"'{section}.{name}' has no value and no default")
-            for section in sections
-            for name, field in self._fields(components, section).items()
-            if field["required"] and not is_set(f"{section}.{name}", settings)
-        ]
+        Raises ConfigError for the faults of the layer.
+        """
+        settings = merge(below, layer)
+        places = Places(settings, layer, self._read_bytes)
+        nodes = layer.find_nodes(settings)
+        built = find_built_models(nodes)
+        own = [node for node in nodes if layer.owns(node)]
+        problems = [*find_missing(layer, settings), *self._find_faults(own, places, layer.file)]
+        problems += [problem for node in built.values() for problem in self._find_stray_model(node, places)]
+        kept = {key: model for key, model in models_below.items() if key.partition(".")[0] not in layer.touched}
+        models = kept | {key: node.value for key, node in built.items()}
+        for key in (key for key, model in models.items() if model == name):
+            hint = f"in {name}, set {key} to null or to another experiment"
+            problems.append(places.describe(Fault(f"'{key}' names '{name}' itself", tuple(key.split("."))), hint))
         if problems:
             raise ConfigError(problems)
+        return settings, models
 
-    def _fields(self, components: Mapping[str, Component], section: str) -> Mapping[str, Any]:
-        return read_fields(components[SECTIONS[section].name], self.modules)
+    def _find_faults(self, nodes: list[Node], places: Places, path: str) -> list[Problem]:
+        """Return what is wrong with choices and required keys; what was found sound before is not checked again."""
 
-    def _section_schemas(self, components: Mapping[str, Component]) -> dict[str, dict[str, Any]]:
-        sections = {name: build_section_schema(self._fields(components, name)) for name in SECTIONS}
-        return {**sections, containers.SECTION: containers.SCHEMA}
+        def check() -> None:
+            if faults := find_faults(nodes):
+                raise ConfigError([places.describe(fault) for fault in faults])
+
+        try:
+            if nodes:
+                self.index.confirm(path, f"sound:{hash_nodes(nodes)}", check)
+        except ConfigError as error:
+            return error.problems
+        return []
+
+    def _find_stray_model(self, node: Node, places: Places) -> Iterator[Problem]:
+        """Yield what is wrong with the name of a built model."""
+        if not may_name_built_model(node):
+            message = f"'{node.key}' names a built model: only the params of train, and model.init_from, may"
+            yield places.describe(Fault(message, node.path, is_key=True))
+        elif node.value != COMMON and not (is_name(node.value) and self._is_experiment(node.value)):
+            message = f"'{node.key}' names '{node.value}', which is no experiment{suggest(node.value, self.names())}"
+            yield places.describe(Fault(message, node.path))
+
+    def _find_sections(self, components: Mapping[str, Component]) -> dict[str, Section]:
+        return {name: self._configs.section(name, components) for name in SECTIONS}
 
     def _params_schema(self, components: Mapping[str, Component]) -> Schema:
         """Return the schema of the params that these components take."""
-        key = tuple((component.path, component.class_name) for component in components.values())
+        sections = self._find_sections(components)
+        key = tuple(section.config for section in sections.values())
         if key not in self._params_schemas:
-            sections = self._section_schemas(components)
-            schema = {"type": "object", "additionalProperties": False, "properties": sections}
+            properties = {**{name: section.overrides for name, section in sections.items()}, **CIRCUMSTANCES}
+            schema = {"type": "object", "additionalProperties": False, "properties": properties}
             self._params_schemas[key] = Schema(schema)
         return self._params_schemas[key]
 

@@ -149,4 +149,4 @@ def _survives(value: Any) -> bool:
 def _describe_code() -> list[Any]:
     """Return what changes whenever this package does: facts that other code derived are worth nothing."""
     entries = sorted(os.scandir(Path(__file__).parent), key=lambda entry: entry.name)
-    return [[e.name, e.stat().st_mtime_ns, e.stat().st_size] for e in entries if e.name.endswith(".py")]
+    return [[e.name, e.stat().st_mtime_ns, e.stat().st_size] for e in entries if e.name.endswith((".py", ".json"))]

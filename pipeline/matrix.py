@@ -10,7 +10,7 @@ from pipeline.ownership import STAGES, Ownership, Stage
 
 StageId = tuple[str, str]
 
-NUM_WAVES = 3  # prepare, train, evaluate: what is shared stands at most two deep
+NUM_WAVES = 3  # prepare, train, evaluate: what is shared stands two deep, unless built models are passed on
 # GitHub runs at most 256 jobs of a matrix; a few are left for the jobs around it, and for those who count a whole run.
 MAX_JOBS = 240
 
@@ -45,7 +45,8 @@ def build_matrix(
 ) -> Matrix:
     """Return the jobs that bring the named experiments up to date; those with nothing stale are left out.
 
-    A stale stage that more than one experiment needs is a job of its own, before theirs.
+    A stale stage that more than one experiment needs is a job of its own, before theirs. Where there is no wave before
+    theirs, as along a chain of trainings that start from each other's models, they are one job together.
     """
     needed = {name: _collect_stale(name, ownership, is_stale) for name in names}
     users: dict[StageId, int] = {}
@@ -59,15 +60,19 @@ def build_matrix(
         for stage_id, stage in stages.items():
             if stage_id in shared and stage_id not in depths:
                 depths[stage_id] = _find_depth(stage, depths)
-                entry = Entry("-".join(stage_id), (":".join(stage_id),), estimate(stage))
-                waves[min(depths[stage_id], NUM_WAVES - 1)].append(entry)
-    for name, stages in needed.items():
-        depth = max((depths[stage_id] + 1 for stage_id in stages if stage_id in shared), default=0)
-        own = [stage for stage_id, stage in stages.items() if stage_id not in shared]
+                if depths[stage_id] < NUM_WAVES - 1:
+                    entry = Entry("-".join(stage_id), (":".join(stage_id),), estimate(stage))
+                    waves[depths[stage_id]].append(entry)
+    deep = {stage_id for stage_id, depth in depths.items() if depth >= NUM_WAVES - 1}
+    for names_together in _join(needed, deep):
+        stages = {stage_id: stage for name in names_together for stage_id, stage in needed[name].items()}
+        depth = max((depths[stage_id] + 1 for stage_id in stages if stage_id in shared - deep), default=0)
+        own = {stage_id: stage for stage_id, stage in stages.items() if stage_id not in shared - deep}
         # Named too, so that the job hands their results on: only it will have run them.
-        ancestors = [":".join(stage.id) for stage in own if stage.experiment != name]
+        others = [":".join(i) for i, stage in own.items() if i in deep or stage.experiment not in names_together]
         if own:
-            waves[min(depth, NUM_WAVES - 1)].append(Entry(name, (*ancestors, name), _add(map(estimate, own))))
+            entry = Entry(_name_together(names_together), (*others, *names_together), _add(map(estimate, own.values())))
+            waves[depth].append(entry)
     total = sum(map(len, waves))
     return Matrix(tuple(tuple(_batch(wave, number, max_jobs, total)) for number, wave in enumerate(waves, 1)))
 
@@ -75,12 +80,16 @@ def build_matrix(
 def _collect_stale(name: str, ownership: Ownership, is_stale: Callable[[Stage], bool]) -> dict[StageId, Stage]:
     """Return the stale stages that an experiment needs, upstream first."""
     found: dict[StageId, Stage] = {}
+    seen: set[StageId] = set()
 
     def add(stage: Stage) -> None:
-        for upstream, owner in stage.upstream.items():
-            add(ownership.stage(owner, upstream))
+        if stage.id in seen:
+            return
+        seen.add(stage.id)
+        for need in stage.needs:
+            add(ownership.stage(*need))
         if is_stale(stage):
-            found.setdefault(stage.id, stage)
+            found[stage.id] = stage
 
     for stage_name in STAGES:
         add(ownership.effective(name, stage_name))
@@ -89,9 +98,28 @@ def _collect_stale(name: str, ownership: Ownership, is_stale: Callable[[Stage], 
 
 def _find_depth(stage: Stage, depths: Mapping[StageId, int]) -> int:
     """Return how many waves come before a shared stage; what it needs is shared too, and was seen before it."""
-    return max(
-        (depths[owner, name] + 1 for name, owner in stage.upstream.items() if (owner, name) in depths), default=0
-    )
+    return max((depths[need] + 1 for need in stage.needs if need in depths), default=0)
+
+
+def _join(needed: Mapping[str, Mapping[StageId, Stage]], deep: set[StageId]) -> list[list[str]]:
+    """Return the experiments in groups, each alone but for those that need one of the stages `deep`."""
+    groups: list[list[str]] = []
+    for name, stages in needed.items():
+        mine = deep & set(stages)
+        joined = [group for group in groups if mine and any(mine & set(needed[other]) for other in group)]
+        for group in joined:
+            groups.remove(group)
+        groups.append([*(other for group in joined for other in group), name])
+    return groups
+
+
+def _name_together(names: Sequence[str]) -> str:
+    """Return the name of a job for several experiments.
+
+    >>> _name_together(["wide"]), _name_together(["wide", "deep"])
+    ('wide', 'wide-and-1-more')
+    """
+    return names[0] + (f"-and-{len(names) - 1}-more" if len(names) > 1 else "")
 
 
 def _batch(wave: list[Entry], number: int, max_jobs: int, total: int) -> list[Entry]:

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, Problem, suggest
@@ -42,6 +43,10 @@ class ModuleGraph:
             if self._index.exists(path):
                 return path
         return None
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return the contents of any file of the checkout."""
+        return Path(self._root, path).read_bytes()
 
     def find_file(self, path: str) -> bool:
         """Say whether there is a file at `path`."""

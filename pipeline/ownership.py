@@ -7,13 +7,20 @@ effective params it reads, and its upstream stages. Otherwise E owns it.
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from pipeline import containers
 from pipeline.components import KINDS
+from pipeline.documents import locate
 from pipeline.errors import ConfigError, Problem
-from pipeline.experiments import COMMON, Experiment
+from pipeline.experiments import CIRCUMSTANCES, COMMON, Experiment
 from pipeline.modules import ModuleGraph
+from pipeline.params import trace
+
+TRAIN = "train"  # the stage that builds a model
+
+
+# `force run --processes` says here how many, for the `force stage` that DVC starts.
+PROCESSES_VARIABLE = "FORCE_PROCESSES"
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class StageKind:
     product: str  # what stages downstream read; empty where nothing does
     outs: tuple[Out, ...]
     keeps_checkpoints: bool = False  # its state while it runs, so that it goes on where it was killed
+    runs_in_parallel: bool = False  # as several processes, where `force run --processes` asks for it
+    takes_built_models: bool = False  # those that params name, of other experiments
 
     @property
     def cmd(self) -> str:
@@ -49,6 +58,10 @@ class StageKind:
 
 def _records(stage: str) -> tuple[Out, ...]:
     return (Out(f"outputs/{stage}/run.json"), Out(f"outputs/{stage}/{stage}.log"))
+
+
+def _curve(name: str, x: str, y: str) -> Out:
+    return Out(f"outputs/evaluate/{name}.csv", "plots", options=(("x", x), ("y", y)))
 
 
 STAGES = {
@@ -64,11 +77,11 @@ STAGES = {
             outs=(Out("outputs/prepare/data"), *_records("prepare")),
         ),
         StageKind(
-            "train",
+            TRAIN,
             components=("loader", "model", "trainer"),
             sections=("loader", "model", "train", "runtime"),
             upstream=("prepare",),
-            modules=("common/saved_model.py",),
+            modules=("common/loggers.py", "common/saved_model.py"),
             product="outputs/train/model",
             outs=(
                 Out("outputs/train/model"),
@@ -78,18 +91,24 @@ STAGES = {
                 *_records("train"),
             ),
             keeps_checkpoints=True,
+            runs_in_parallel=True,
+            takes_built_models=True,
         ),
         StageKind(
             "evaluate",
             components=("evaluator", "loader", "model"),
             sections=("loader", "evaluate", "runtime"),
             upstream=("prepare", "train"),
-            modules=("common/saved_model.py",),
+            modules=("common/curves.py", "common/performance.py", "common/saved_model.py"),
             product="",
             outs=(
                 Out("outputs/evaluate/metrics.json", "metrics", in_git=True),
                 Out("outputs/evaluate/certificate.json", in_git=True),
+                Out("outputs/evaluate/performance.json", "metrics"),  # differs from run to run: no file for git
                 Out("outputs/evaluate/predictions.safetensors"),
+                _curve("reliability", "confidence", "accuracy"),
+                _curve("roc", "false_positive_rate", "true_positive_rate"),
+                _curve("precision_recall", "recall", "precision"),
                 Out(
                     "outputs/evaluate/confusion.csv",
                     "plots",
@@ -112,6 +131,7 @@ class Stage:
     files: tuple[str, ...]  # source files it depends on
     upstream: Mapping[str, str]  # upstream stage → the experiment that owns it
     params: Mapping[str, Mapping[str, Any]]  # file → dotted key → value
+    built_models: Mapping[str, str]  # experiment that params name for its built model → the owner of that
 
     @property
     def name(self) -> str:
@@ -124,9 +144,15 @@ class Stage:
         return self.experiment, self.kind.name
 
     @property
+    def needs(self) -> tuple[tuple[str, str], ...]:
+        """The stages that have to run before it, as (experiment, stage): those upstream, and what builds its models."""
+        upstream = [(owner, stage) for stage, owner in self.upstream.items()]
+        return tuple(dict.fromkeys([*upstream, *((owner, TRAIN) for owner in self.built_models.values())]))
+
+    @property
     def products(self) -> dict[str, tuple[str, str]]:
-        """The upstream outs that it reads: path → (experiment, stage) that makes it."""
-        return {f"{folder_of(owner)}/{STAGES[stage].product}": (owner, stage) for stage, owner in self.upstream.items()}
+        """The outs of others that it reads: path → (experiment, stage) that makes it."""
+        return {product_of(owner, stage): (owner, stage) for owner, stage in self.needs}
 
     @property
     def dvc_file(self) -> str:
@@ -145,6 +171,19 @@ class Stage:
     def absolute(self, path: str) -> str:
         """Return a path of this stage's dvc.yaml relative to the root: the inverse of `relative`."""
         return posixpath.normpath(f"{self.folder}/{path}")
+
+    def call(self, need: tuple[str, str]) -> str:
+        """Return what to call a stage that it needs: `train`, or where that is another's `train of wide`."""
+        owner, stage = need
+        return stage if owner == self.experiment else f"{stage} of {owner}"
+
+
+class _Hop(NamedTuple):
+    """From one training to another, whose built model it takes."""
+
+    key: str  # of the param that says so
+    model: str  # the experiment that it names
+    owner: str  # of that one's training
 
 
 class Ownership:
@@ -170,11 +209,14 @@ class Ownership:
     def owned(self, experiment: str) -> list[Stage]:
         """Return the stages that an experiment owns, upstream first.
 
-        Raises ConfigError where there are none: the experiment would be a void result under a new name.
+        Raises ConfigError where there are none: the experiment would be a void result under a new name. And where its
+        training waits for itself, through the built models that it takes.
         """
         owned = [self.stage(experiment, name) for name in STAGES if self.owner(experiment, name) == experiment]
         if not owned:
             raise ConfigError([self._describe_void(self._experiments[experiment])])
+        if self.owner(experiment, TRAIN) == experiment and (hops := self._find_circle(experiment)):
+            raise ConfigError([self._describe_circle(hops)])
         return owned
 
     def stage(self, owner: str, name: str) -> Stage:
@@ -199,6 +241,11 @@ class Ownership:
         files: set[str] = set()
         for path in [*kind.modules, *(experiment.components[name].path for name in kind.components)]:
             files |= self._modules.closure(path)
+        built_models = {}
+        if kind.takes_built_models:
+            built_models = {name: self.owner(name, TRAIN) for name in experiment.built_models.values()}
+        for owner in built_models.values():  # its class is needed to build the module
+            files |= self._modules.closure(self._experiments[owner].components["model"].path)
         params: dict[str, dict[str, Any]] = {}
         for key, setting in experiment.settings.items():
             if key.partition(".")[0] in kind.sections:
@@ -215,14 +262,45 @@ class Ownership:
             tuple(sorted(files)),
             {stage: self.owner(experiment.name, stage) for stage in kind.upstream},
             params,
+            built_models,
         )
+
+    def _find_circle(self, start: str) -> list[_Hop]:
+        """Return how a training comes to wait for itself, nothing where it does not."""
+        waiting: list[list[_Hop]] = [[_Hop("", "", start)]]
+        seen: set[str] = set()
+        while waiting:
+            hops = waiting.pop(0)
+            current = self._experiments[hops[-1].owner]
+            for key, model in current.built_models.items():
+                hop = _Hop(key, model, self.owner(model, TRAIN))
+                if hop.owner == start:
+                    return [*hops[1:], hop]
+                if hop.owner not in seen:
+                    seen.add(hop.owner)
+                    waiting.append([*hops, hop])
+        return []
+
+    def _describe_circle(self, hops: list[_Hop]) -> Problem:
+        """Return the same fault for each training of a circle: at the first of them in alphabetical order."""
+        owners = [hop.owner for hop in hops]
+        first = owners.index(min(owners)) + 1
+        hops = [*hops[first:], *hops[:first]]
+        names = [min(owners)]
+        for hop in hops:
+            names += [hop.model, *([hop.owner] if hop.owner != hop.model else [])]
+        source = trace(hops[0].key.split("."), self._experiments[names[0]].settings)
+        assert source is not None
+        line, column = locate(self._modules.read_bytes(source[0]), source[1])
+        message = f"trainings wait for each other's built models: {' → '.join(names)}"
+        return Problem(source[0], line, column, message, f"set {hops[0].key} to another experiment, or to null")
 
     def _describe_void(self, experiment: Experiment) -> Problem:
         assert experiment.parent is not None
         same = [
             f"{key} is {setting.value} in '{experiment.parent.name}' already"
             for key, setting in experiment.own_settings.items()
-            if not key.startswith(f"{containers.SECTION}.")
+            if key.partition(".")[0] not in CIRCUMSTANCES
         ]
         same += [
             f"{c.kind} is {c.module}:{c.class_name} in '{experiment.parent.name}' already"
@@ -233,6 +311,11 @@ class Ownership:
         overrides = ", ".join(f"{name}.py" for name in KINDS)
         hint = f"set a param in it, or add one of {overrides} beside it"
         return Problem(f"{experiment.folder}/experiment.yaml", 1, 1, message, hint)
+
+
+def product_of(experiment: str, stage: str) -> str:
+    """Return the out of a stage that others read, relative to the root."""
+    return f"{folder_of(experiment)}/{STAGES[stage].product}"
 
 
 def folder_of(experiment: str) -> str:

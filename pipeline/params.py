@@ -1,6 +1,6 @@
 """Params as dotted keys: how nested mappings are taken apart, put together and laid over each other."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,13 @@ class Setting:
     key: str  # the dotted key in that file
 
 
+# Keys of the section `model` that every model takes and no Config gets: whose weights training starts from.
+INIT_FROM, INIT_MAP = "init_from", "init_map"
+RESERVED = {"model": (INIT_FROM, INIT_MAP)}
+# Mappings that are one value: their keys are names of tensors, dots and all.
+_LEAVES = (f"model.{INIT_MAP}",)
+
+
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, leaf) of nested dicts; an empty dict is a leaf.
 
@@ -21,7 +28,7 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     {'train.epochs': 3, 'train.schedule.warmup': 1}
     """
     for key, item in value.items():
-        if isinstance(item, dict) and item:
+        if isinstance(item, dict) and item and f"{prefix}{key}".removeprefix("params.") not in _LEAVES:
             yield from flatten(item, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", item
@@ -44,12 +51,20 @@ def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_dotted(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Yield the paths of keys with a dot, which DVC would take for a level of nesting."""
+    """Yield the paths of keys with a dot, which DVC would take for a level of nesting; `path` leads to the params."""
     for key, inner in value.items():
         if "." in key and len(path) > 2:  # above, it is an unknown key all the same
             yield (*path, key)
-        if isinstance(inner, dict):
+        if isinstance(inner, dict) and ".".join((*path, key)[1:]) not in _LEAVES:
             yield from find_dotted(inner, (*path, key))
+
+
+def trace(path: Sequence[str | int], settings: Mapping[str, Setting]) -> tuple[str, tuple[str | int, ...]] | None:
+    """Return the file with the value at `path` of the params, and its path there; None where several make a branch."""
+    for end in range(1, len(path) + 1):
+        if setting := settings.get(".".join(map(str, path[:end]))):
+            return setting.file, (*setting.key.split("."), *path[end:])
+    return None
 
 
 def is_set(field_key: str, settings: Mapping[str, Setting]) -> bool:

@@ -123,8 +123,8 @@ class Planner:
         if stage.id not in self._stale:
             deps = {stage.relative(path): self._index.md5(path) for path in stage.files}
             reasons: list[Reason] = []
-            for path, (owner, name) in stage.products.items():
-                upstream = self._ownership.stage(owner, name)
+            for path, need in stage.products.items():
+                upstream = self._ownership.stage(*need)
                 deps[stage.relative(path)] = self.recorded_outs(upstream).get(upstream.kind.product)
                 reasons += self.find_staleness(upstream)
             entry = self.recorded(stage.experiment).get(stage.name)
@@ -156,13 +156,12 @@ class Planner:
         """Return the hash of every dep by relative path, and a reason for each that only a run will tell."""
         deps = {stage.relative(path): self._index.md5(path) for path in stage.files}
         unknown = []
-        for path, (owner, name) in stage.products.items():
-            upstream = self.plan(self._ownership.stage(owner, name))
+        for path, need in stage.products.items():
+            upstream = self.plan(self._ownership.stage(*need))
             md5 = upstream.outs.get(upstream.stage.kind.product)
             deps[stage.relative(path)] = md5
             if md5 is None:
-                whose = "" if owner == stage.experiment else f" of {owner}"
-                unknown.append(Reason("upstream", f"{owner}:{name}", f"{name}{whose} runs first"))
+                unknown.append(Reason("upstream", ":".join(need), f"{stage.call(need)} runs first"))
         return deps, unknown
 
     def _compare(
@@ -173,7 +172,7 @@ class Planner:
             return
         if entry["cmd"] != stage.kind.cmd:
             yield Reason("command", stage.kind.cmd, f"the command was '{entry['cmd']}'")
-        products = {stage.relative(path): name for path, (_, name) in stage.products.items()}
+        products = {stage.relative(path): stage.call(need) for path, need in stage.products.items()}
         for path in sorted({*deps, *entry["deps"]}):
             if path in products:
                 if path in entry["deps"] and deps[path] not in (None, entry["deps"][path]):

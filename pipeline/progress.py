@@ -3,12 +3,14 @@
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from pipeline.bars import REFRESH_PER_S, read_progress, render_progress
 from pipeline.tables import build_table, is_terminal, make_console
 
 _MAX_ROWS = 30
@@ -18,6 +20,7 @@ _MAX_ROWS = 30
 class _Row:
     state: str = "waiting"
     text: str = ""
+    progress_path: Path | None = None  # where a training says how far it is
     started: float = 0.0
     ended: float = 0.0
 
@@ -25,6 +28,11 @@ class _Row:
         if not self.started:
             return ""
         return f"{(self.ended or monotonic()) - self.started:.0f} s"
+
+    def render(self) -> RenderableType:
+        """Return what the stage has to say: a bar while it trains, else a line."""
+        progress = read_progress(self.progress_path) if self.progress_path and self.state == "running" else None
+        return render_progress(progress) if progress else self.text
 
 
 class Progress:
@@ -34,7 +42,9 @@ class Progress:
         self._rows = {stage: _Row() for stage in stages}
         self._lock = threading.Lock()
         self._is_live = is_terminal()
-        self._live = Live(get_renderable=self._render, console=make_console(), refresh_per_second=4, transient=True)
+        self._live = Live(
+            get_renderable=self._render, console=make_console(), refresh_per_second=REFRESH_PER_S, transient=True
+        )
 
     def __enter__(self) -> "Progress":
         if self._is_live:
@@ -46,10 +56,11 @@ class Progress:
             self._live.stop()
             make_console().print(self._render(everything=True))
 
-    def start(self, stage: tuple[str, str]) -> None:
-        """A stage starts."""
+    def start(self, stage: tuple[str, str], progress_path: Path | None = None) -> None:
+        """A stage starts; where it trains, the file at `progress_path` says how far it is."""
         with self._lock:
-            self._rows[stage].state, self._rows[stage].started = "running", monotonic()
+            row = self._rows[stage]
+            row.state, row.started, row.progress_path = "running", monotonic(), progress_path
 
     def say(self, stage: tuple[str, str], line: str) -> None:
         """A stage printed a line."""
@@ -82,7 +93,7 @@ class Progress:
             shown = [(stage, row) for stage, row in rows if row.state in ("running", "failed")][:_MAX_ROWS]
             hidden = len(rows) - len(shown)
             rows = shown
-        cells = [[*stage, row.state, row.seconds(), row.text] for stage, row in rows]
+        cells = [[*stage, row.state, row.seconds(), row.render()] for stage, row in rows]
         table = build_table(["experiment", "stage", "state", "time", ""], cells, ["time"])
         if not hidden:
             return Group(table)

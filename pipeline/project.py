@@ -54,7 +54,7 @@ class Project:
         return found
 
     def select_sound(self) -> tuple[dict[str, Experiment], dict[str, list[Problem]]]:
-        """Return all experiments that `ownership` takes, and the faults of each of the others, its ancestors' too."""
+        """Return all experiments that `ownership` takes, and the faults of each of the others and what it reaches."""
         sound, problems = self.experiments.load_all()
         faults: dict[str, list[Problem]] = {}
         for name in set(self.experiments.names()) - set(sound):
@@ -66,17 +66,18 @@ class Project:
         for problem in set(problems) - known:  # of a folder whose name no experiment may have
             faults.setdefault(problem.path.split("/")[1], []).append(problem)
         ownership = Ownership(sound, self.experiments.modules)
-        void = {name: found for name, e in sound.items() if (found := _find_void(ownership, e.lineage))}
-        return {name: e for name, e in sound.items() if name not in void}, faults | void
+        bad = {name: found for name in sound if (found := _find_faults(ownership, self.experiments.reach(name)))}
+        return {name: e for name, e in sound.items() if name not in bad}, faults | bad
 
     def ownership(self, experiments: dict[str, Experiment]) -> Ownership:
-        """Return who owns what among these experiments and their ancestors.
+        """Return who owns what among these experiments and all that they reach: ancestors, and whose models they take.
 
-        Raises ConfigError for those that own nothing.
+        Raises ConfigError for those that own nothing, or whose trainings wait for each other.
         """
-        known = {name: self.experiments.get(name) for e in experiments.values() for name in e.lineage}
+        reached = dict.fromkeys(name for e in experiments for name in self.experiments.reach(e))
+        known = {name: self.experiments.get(name) for name in reached}
         ownership = Ownership(known, self.experiments.modules)
-        if problems := _find_void(ownership, known):
+        if problems := _find_faults(ownership, known):
             raise ConfigError(problems)
         return ownership
 
@@ -85,8 +86,8 @@ class Project:
         return Planner(self.root, self.index, ownership, self.cache)
 
 
-def _find_void(ownership: Ownership, names: Iterable[str]) -> list[Problem]:
-    """Return the faults of those that own nothing."""
+def _find_faults(ownership: Ownership, names: Iterable[str]) -> list[Problem]:
+    """Return the faults of those that own nothing, or whose trainings wait for each other."""
     problems: list[Problem] = []
     for name in names:
         try:

@@ -116,11 +116,16 @@ def _read_class(node: ast.ClassDef) -> dict[str, Any]:
 
 
 def _read_fields(node: ast.ClassDef) -> dict[str, Any]:
-    """Return field name → {schema: the JSON Schema of its annotation, required: whether it has no default}."""
+    """Return field name → {schema, required: whether it has no default, and where that matters default_at}.
+
+    `schema` is the JSON Schema of its annotation, which names a class as {"x-class": its dotted name}. `default_at` is
+    the place, [line, column], of a default that may name a built model: only params can.
+    """
     return {
         statement.target.id: {
-            "schema": _read_field(statement.annotation),
+            "schema": (schema := _read_field(statement.annotation)),
             "required": statement.value is None,
+            **_locate_default(schema, statement.value),
         }
         for statement in node.body
         if isinstance(statement, ast.AnnAssign)
@@ -129,6 +134,18 @@ def _read_fields(node: ast.ClassDef) -> dict[str, Any]:
     }
 
 
+def _locate_default(schema: dict[str, Any], default: ast.expr | None) -> dict[str, Any]:
+    if default is None or ast.unparse(default) in _NOTHING or "x-built-model" not in str(schema):
+        return {}
+    return {"default_at": [default.lineno, default.col_offset + 1]}
+
+
+# Types of common.config that say more than JSON does.
+_NAMED = {
+    f"{kind.capitalize()}Choice": {"type": "object", "x-choice": kind, "properties": {"name": {"type": "string"}}}
+    for kind in ("optimizer", "scheduler", "loss", "metric")
+} | {"BuiltModel": {"type": "string", "x-built-model": True}}
+_NOTHING = {"None", "()", "field(default_factory=dict)", "field(default_factory=list)"}  # defaults that hold nothing
 _SCALARS = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "None": "null"}
 _ARRAYS = ("list", "tuple", "Sequence", "List", "Tuple")
 _OBJECTS = ("dict", "Mapping", "Dict")
@@ -143,7 +160,7 @@ def _read_field(annotation: ast.expr) -> dict[str, Any]:
 
 
 def _read_annotation(node: ast.expr) -> dict[str, Any]:
-    """Return the JSON Schema of a type annotation; {} accepts anything.
+    """Return the JSON Schema of a type annotation; {} accepts anything, and x-class stands for a class to look up.
 
     >>> _read_annotation(ast.parse("int | None", mode="eval").body)
     {'anyOf': [{'type': 'integer'}, {'type': 'null'}]}
@@ -162,7 +179,11 @@ def _read_annotation(node: ast.expr) -> dict[str, Any]:
         return {"type": _SCALARS[name]}
     if name in _ARRAYS:
         return {"type": "array"}
-    return {"type": "object"} if name in _OBJECTS else {}
+    if name in _OBJECTS:
+        return {"type": "object"}
+    if name.rpartition(".")[2] in _NAMED:
+        return _NAMED[name.rpartition(".")[2]]
+    return {"x-class": name} if isinstance(node, ast.Name | ast.Attribute) else {}
 
 
 def _read_subscript(node: ast.Subscript) -> dict[str, Any]:

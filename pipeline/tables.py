@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -48,12 +48,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: 
         print("  ".join(padded).rstrip())
 
 
-def build_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[str] = ()) -> Table:
-    """Return a table of plain cells; a cell that is the name of a state has its colour."""
+def build_table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], numeric: Iterable[str] = ()) -> Table:
+    """Return a table; a text is shown as it is, the name of a state in its colour."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         right = column in numeric
         table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) if isinstance(cell, str) else cell for cell in row))
     return table

@@ -29,9 +29,11 @@ def collect_stages(wanted: Mapping[str, Sequence[str]], ownership: Ownership) ->
     stages: dict[tuple[str, str], Stage] = {}
 
     def add(stage: Stage) -> None:
-        for name, owner in stage.upstream.items():
-            add(ownership.stage(owner, name))
-        stages.setdefault(stage.id, stage)
+        if stage.id in stages:
+            return
+        for need in stage.needs:
+            add(ownership.stage(*need))
+        stages[stage.id] = stage
 
     for experiment, names in wanted.items():
         for name in names:

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jsonschema import Draft202012Validator, ValidationError, validators
 
@@ -59,13 +59,44 @@ def find_problems(
 ) -> list[Problem]:
     """Return every fault of `value`, the part at `prefix` of the YAML file at `path`, in order."""
     problems = []
-    for error in schema.validator.iter_errors(value):
-        where = [*prefix, *error.absolute_path]
-        for message, key in _describe(error, ".".join(str(part) for part in where)):
-            full = where if key is None else [*where, key]
-            line, column = locate(read_text(), full, key=key is not None)
-            problems.append(Problem(path, line, column, message))
+    for fault in find_located_faults(schema, value, prefix):
+        line, column = locate(read_text(), fault.where, key=fault.is_key)
+        problems.append(Problem(path, line, column, fault.message))
     return sorted(problems)
+
+
+class Fault(NamedTuple):
+    """What is wrong with a value, and where in it: at a key itself, or at what stands under it."""
+
+    message: str
+    where: tuple[str | int, ...]
+    is_key: bool = False
+
+
+def find_located_faults(schema: Schema, value: Any, prefix: Sequence[str | int] = ()) -> Iterator[Fault]:
+    """Yield every fault of `value`, which stands at `prefix` of something larger."""
+    for error in _unfold(schema.validator.iter_errors(value)):
+        where = (*prefix, *error.absolute_path)
+        for message, key in _describe(error, ".".join(str(part) for part in where)):
+            yield Fault(message, where if key is None else (*where, key), key is not None)
+
+
+def _unfold(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
+    """Yield the errors, those of one option in place of "none fits" where the value can only mean that option."""
+    for error in errors:
+        options: dict[Any, list[ValidationError]] = {}
+        for inner in error.context if error.validator == "anyOf" else []:
+            options.setdefault(inner.relative_schema_path[0], []).append(inner)
+        meant = [found for found in options.values() if all(map(_is_inside, found))]
+        if len(meant) == 1:
+            yield from _unfold(meant[0])
+        else:
+            yield error
+
+
+def _is_inside(error: ValidationError) -> bool:
+    """Say whether an error is about a part of the value, or about its keys, rather than about what it is."""
+    return bool(error.relative_path) or error.validator in ("additionalProperties", "required")
 
 
 def _describe(error: ValidationError, name: str) -> Iterator[tuple[str, str | None]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 OUTCOME = "outcome.json"
+PROGRESS = "progress.json"  # where a training is; gone when it is done
 
 
 class Workspace:
@@ -26,6 +27,11 @@ class Workspace:
     def log_path(self) -> Path:
         """The log, as long as the stage runs."""
         return self.partial / f"{self.stage}.log"
+
+    @property
+    def progress_path(self) -> Path:
+        """The file by which a training says where it is, as long as it runs."""
+        return self.partial / PROGRESS
 
     @property
     def failed_log_path(self) -> Path:

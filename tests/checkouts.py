@@ -56,6 +56,11 @@ class Ended:
     err: str
 
 
+def with_bins(num_bins: int) -> str:
+    """Return an experiment.yaml that changes nothing but a metric's argument, and so trains nothing."""
+    return f"params: {{evaluate: {{metrics: {{calibration_error: {{n_bins: {num_bins}}}}}}}}}\n"
+
+
 def make_checkout(root: Path) -> Checkout:
     """Copy what a checkout needs into `root`, without experiments and results, and make it a git repository."""
     ignored = shutil.ignore_patterns("outputs", "__pycache__", "tmp", "cache", "config.local")

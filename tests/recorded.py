@@ -37,11 +37,11 @@ def sync(checkout: Checkout) -> None:
 
 
 def record(checkout: Checkout) -> None:
-    """Sync, and record a small result of every stage of each experiment that has no dvc.lock yet, parents first."""
+    """Sync, and record a small result of all that has no dvc.lock yet, each experiment after what it needs."""
     sync(checkout)
     project, ownership = resolve(checkout)
     experiments = project.select(())
-    for name in sorted(experiments, key=lambda name: len(experiments[name].lineage)):
+    for name in sorted(experiments, key=lambda name: len(project.experiments.reach(name))):
         if not (checkout.root / lock_file_of(name)).exists():
             record_stages(project, name, ownership.owned(name))
 
@@ -86,20 +86,21 @@ def write_lock(checkout: Checkout, experiment: str, stages: dict[str, Any]) -> N
 
 def make_certificate(**changes: Any) -> dict[str, Any]:
     """Return a sound certificate of `METRICS`; `changes` replace its fields."""
-    metric = {"direction": "max", "unit": "fraction", "definition_sha256": "d" * 64}
+    metric = {"direction": "max", "unit": "fraction", "definition": "TopOne()", "definition_sha256": "d" * 64}
+    loss = {**metric, "direction": "min", "unit": "nats", "definition": "common.evaluator.cross_entropy"}
     return {
-        "version": 1,
+        "version": 2,
         "test": {
             "num_samples": 381,
             "ids_sha256": "1" * 64,
             "targets_sha256": "2" * 64,
             "inputs_sha256": "3" * 64,
         },
-        "procedure_sha256": "4" * 64,
-        "params": {"calibration_bins": 10},
+        "procedure": {"class": "common.evaluator.Evaluator", "is_replaced": False, "sha256": "4" * 64},
+        "params": {"num_crops": 1},
         "dtype": "float32",
         "seed": 0,
-        "metrics": {"accuracy": metric, "cross_entropy": {**metric, "direction": "min", "unit": "nats"}},
+        "metrics": {"accuracy": metric, "cross_entropy": loss},
         **changes,
     }
 

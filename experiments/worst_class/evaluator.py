@@ -1,14 +1,8 @@
-"""Adds metrics that an average over samples hides. The inherited ones keep their meaning."""
+"""Adds a metric that no class of torchmetrics computes. The inherited ones keep their meaning."""
 
-from torchmetrics.functional.classification import multiclass_f1_score, multiclass_recall
+from torchmetrics.functional.classification import multiclass_recall
 
 from common.evaluator import Config, Evaluator, Metric, Predictions
-
-
-def macro_f1(predictions: Predictions, config: Config) -> float:
-    """Return the F1 score averaged over classes."""
-    num_classes = predictions.logits.shape[1]
-    return multiclass_f1_score(predictions.logits, predictions.targets, num_classes, average="macro").item()
 
 
 def worst_class_recall(predictions: Predictions, config: Config) -> float:
@@ -18,12 +12,8 @@ def worst_class_recall(predictions: Predictions, config: Config) -> float:
 
 
 class WorstClassEvaluator(Evaluator):
-    """The common evaluation and two metrics more."""
+    """The common evaluation and one metric more."""
 
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics by name."""
-        return {
-            **super().metrics(),
-            "macro_f1": Metric(macro_f1, "max", "fraction"),
-            "worst_class_recall": Metric(worst_class_recall, "max", "fraction"),
-        }
+        return {**super().metrics(), "worst_class_recall": Metric(worst_class_recall, "max", "fraction")}

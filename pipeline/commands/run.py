@@ -17,7 +17,7 @@ from pipeline.errors import InterruptedRunError, StageError, ToolError
 from pipeline.execution import Execution, Summary
 from pipeline.experiments import Experiment
 from pipeline.images import REPOSITORY, collect_inputs, find_build_options
-from pipeline.ownership import STAGES, Ownership, Stage
+from pipeline.ownership import PROCESSES_VARIABLE, STAGES, Ownership, Stage
 from pipeline.planning import State
 from pipeline.progress import Progress
 from pipeline.project import Project, find_project
@@ -31,12 +31,13 @@ from pipeline.targets import collect_stages, parse_targets
 @click.command()
 @click.argument("targets", metavar="[EXPERIMENT[:STAGE]]...", nargs=-1)
 @click.option("--jobs", "-j", default=1, type=click.IntRange(1), show_default=True, help="Stages to run at once.")
+@click.option("--processes", default=1, type=click.IntRange(1), help="Train data-parallel, a GPU each where there are.")
 @click.option("--docker", "use_docker", is_flag=True, help="Run stages in containers.")
 @click.option(
     "--image", envvar="FORCE_IMAGE", default="", help="Run in containers of this image; else that of `force image`."
 )
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for another run in this checkout.")
-def command(targets: tuple[str, ...], jobs: int, use_docker: bool, image: str, wait: bool) -> None:
+def command(targets: tuple[str, ...], jobs: int, processes: int, use_docker: bool, image: str, wait: bool) -> None:
     """Run what is not up to date of the experiments (all without a name), then compare them.
 
     With NAME:STAGE only that stage, and what it needs.
@@ -44,7 +45,13 @@ def command(targets: tuple[str, ...], jobs: int, use_docker: bool, image: str, w
     source = click.get_current_context().get_parameter_source("image")
     use_docker |= bool(image) and source is ParameterSource.COMMANDLINE
     run = run_targets(
-        find_project(Path.cwd()), targets, num_workers=jobs, use_docker=use_docker, image=image, wait=wait
+        find_project(Path.cwd()),
+        targets,
+        num_workers=jobs,
+        num_processes=processes,
+        use_docker=use_docker,
+        image=image,
+        wait=wait,
     )
     if run.summary.is_interrupted:
         raise InterruptedRunError("run it again: what is done stays done")
@@ -73,7 +80,14 @@ class Run:
 
 
 def run_targets(
-    project: Project, targets: Sequence[str], *, num_workers: int, use_docker: bool, image: str, wait: bool
+    project: Project,
+    targets: Sequence[str],
+    *,
+    num_workers: int,
+    num_processes: int = 1,
+    use_docker: bool,
+    image: str,
+    wait: bool,
 ) -> Run:
     """Bring targets like NAME and NAME:STAGE up to date, all experiments without any.
 
@@ -86,7 +100,7 @@ def run_targets(
         experiments = project.select(tuple(wanted))
         ownership = project.ownership(experiments)
         stages = collect_stages({name: wanted.get(name, tuple(STAGES)) for name in experiments}, ownership)
-        variables = _find_image(project, image) if use_docker else {}
+        variables = {PROCESSES_VARIABLE: str(num_processes), **(_find_image(project, image) if use_docker else {})}
         attic = Attic(project.root)
         _prepare(project, experiments, ownership, stages, attic)
         planner = project.planner(ownership)

@@ -8,7 +8,8 @@ import click
 from pipeline.cli import print_json
 from pipeline.documents import locate
 from pipeline.experiments import Experiment
-from pipeline.ownership import STAGES, Ownership
+from pipeline.ownership import STAGES, TRAIN, Ownership
+from pipeline.params import INIT_FROM
 from pipeline.project import Project, find_project
 from pipeline.tables import print_table
 
@@ -45,6 +46,10 @@ def describe_experiment(project: Project, experiment: Experiment, ownership: Own
             for key, s in experiment.settings.items()
         },
         "dropped_params": _find_dropped(experiment),
+        "built_models": {
+            key: {"experiment": model, "owner": ownership.owner(model, TRAIN)}
+            for key, model in experiment.built_models.items()
+        },
         "stages": {
             stage: {
                 "owner": ownership.owner(experiment.name, stage),
@@ -60,7 +65,7 @@ def _find_line(project: Project, file: str, key: str) -> int:
 
 
 def _find_dropped(experiment: Experiment) -> list[str]:
-    """Return the parent's params that this experiment's own components do not take."""
+    """Return the parent's params that this experiment's components do not take, or that it replaced as a whole."""
     if not experiment.parent:
         return []
     return [key for key in experiment.parent.settings if key not in experiment.settings]
@@ -76,6 +81,14 @@ def _print(description: dict[str, Any]) -> None:
     rows = [[key, str(p["value"]), f"{p['file']}:{p['line']}"] for key, p in params]
     print_table(["param", "value", "from"], rows)
     if description["dropped_params"]:
-        click.echo(f"\nnot taken by its components: {', '.join(description['dropped_params'])}")
+        click.echo(f"\nnot inherited: {', '.join(description['dropped_params'])}")
+    for key, model in description["built_models"].items():
+        click.echo(f"\n{_describe_model(key, **model)}")
     click.echo()
     print_table(["stage", "owned by"], [[name, s["owner"]] for name, s in description["stages"].items()])
+
+
+def _describe_model(key: str, experiment: str, owner: str) -> str:
+    verb = "starts from" if key == f"model.{INIT_FROM}" else "uses"
+    inherited = f", which is that of {owner}" if owner != experiment else ""
+    return f"training {verb} the built model of {experiment}{inherited} ({key})"

@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,19 +19,19 @@ from typing import Any
 
 import click
 
-from pipeline import containers
+from pipeline import containers, monitoring
 from pipeline.checkpoints import find_checkpoint_dir, hold_checkpoints
 from pipeline.costs import record_cost
 from pipeline.dvccache import hash_out, run_key
 from pipeline.dvcfiles import render_dvc_file
 from pipeline.errors import ForceError, PlanError, StageError, ToolError, UsageError, suggest
-from pipeline.experiments import COMMON, Experiment
-from pipeline.ownership import STAGES, Ownership, Stage
+from pipeline.experiments import CIRCUMSTANCES, COMMON, Experiment
+from pipeline.ownership import PROCESSES_VARIABLE, STAGES, TRAIN, Ownership, Stage, product_of
 from pipeline.project import Project, find_project
 from pipeline.tools.git import read_commit
 from pipeline.tools.process import LIFELINE, Child
 from pipeline.validation import find_faults
-from pipeline.workspace import OUTCOME, Workspace, read_json, write_json
+from pipeline.workspace import OUTCOME, PROGRESS, Workspace, read_json, write_json
 
 VERSION = 1
 
@@ -60,6 +61,7 @@ def command(context: click.Context, name: str) -> None:
     stage = _find_stage(project, ownership, experiment, name)
     inputs = _check_inputs(project, stage)
     run = StageRun(project, experiment, stage, inputs)
+    run.check_loggers()
     context.call_on_close(project.index.save)
     run.execute()
 
@@ -77,7 +79,15 @@ class StageRun:
         self.started = perf_counter()
         self.commit = read_commit(project.root)
         self.image = os.environ.get(containers.IMAGE_VARIABLE)  # run in a container of it, where there is one
+        self.num_processes = int(os.environ.get(PROCESSES_VARIABLE, "1")) if stage.kind.runs_in_parallel else 1
         self.checkpoint_dir = self._find_checkpoint_dir()
+        self.monitoring = monitoring.read_params(experiment.section(monitoring.SECTION))
+        self.log_dir = monitoring.find_log_dir(project.root)
+
+    def check_loggers(self) -> None:
+        """Raise ToolError where the package of a logger is missing. A container has packages of its own."""
+        if self.stage.name == "train" and not self.image:
+            monitoring.check_installed(self.monitoring.loggers)
 
     def execute(self) -> None:
         """Run the stage; leave its outs and the outcome, or the outcome alone. Raises StageError with the reason."""
@@ -115,16 +125,27 @@ class StageRun:
         return find_checkpoint_dir(root, self.experiment.name, key)
 
     def _build_task(self, checkpoint_dir: Path | None) -> dict[str, Any]:
-        sections = {key.partition(".")[0] for key in self.experiment.settings} - {containers.SECTION}
+        sections = {key.partition(".")[0] for key in self.experiment.settings} - set(CIRCUMSTANCES)
         return {
             "stage": self.stage.name,
             "root": str(self.project.root),
             "target": str(self.workspace.partial),
             "inputs": self.inputs,
             "checkpoint_dir": str(checkpoint_dir or ""),
+            "num_processes": self.num_processes,
+            "experiment": self.experiment.name,
+            "monitoring": asdict(self.monitoring),
+            "log_dir": str(self.log_dir),
             "components": {n: [c.module, c.class_name] for n, c in self.experiment.components.items()},
             "params": {name: self.experiment.section(name) for name in sorted(sections)},
+            "built_models": {name: self._describe_model(owner) for name, owner in self.stage.built_models.items()},
         }
+
+    def _describe_model(self, owner: str) -> dict[str, Any]:
+        """Return where the model is that an experiment built, and the class to rebuild it with."""
+        component = self.project.experiments.get(owner).components["model"]
+        folder = self.project.root / product_of(owner, TRAIN)
+        return {"folder": str(folder), "component": [component.module, component.class_name]}
 
     def _run_process(self, checkpoint_dir: Path | None) -> int:
         """Run the stage's process to its end, its output to the log and to ours; return its exit status."""
@@ -133,14 +154,23 @@ class StageRun:
         if LIFELINE in os.environ:
             threading.Thread(target=_end_with_input, args=(child,), daemon=True).start()
         try:
-            with self.workspace.log_path.open("w") as log:
+            with self.workspace.log_path.open("w") as log, self._open_screen() as say:
                 for line in child.lines():
-                    print(line, flush=True)
+                    say(line)
                     print(line, file=log, flush=True)
             return int(child.wait())
         except BaseException:
             child.end()
             raise
+
+    def _open_screen(self) -> AbstractContextManager[Callable[[str], None]]:
+        """Return what prints lines; where a person sits at a terminal, above the bar of the training."""
+        is_watched = (sys.stdout.isatty() or sys.stderr.isatty()) and not os.environ.get("CI")
+        if self.stage.name != "train" or not is_watched:
+            return nullcontext(lambda line: print(line, flush=True))
+        bars = importlib.import_module("pipeline.bars")  # rich takes 0.1 s to load
+        screen: AbstractContextManager[Callable[[str], None]] = bars.show_progress(self.workspace.progress_path)
+        return screen
 
     def _start_process(self, checkpoint_dir: Path | None) -> Any:
         """Start the process, in a container where there is an image: a `Child`, or what can be used like one."""
@@ -152,14 +182,21 @@ class StageRun:
         # Neither .git nor DVC's config: what an experiment's code cannot see, it cannot leak.
         sources = (root / "common", root / "experiments", package, self.project.cache.folder / "files")
         params = containers.read_params(self.experiment.section(containers.SECTION))
+        loggers = self.monitoring.loggers if self.stage.name == "train" else ()
+        log_dirs = monitoring.make_writable_dirs(self.log_dir, loggers)
         spec = containers.ContainerSpec(
             image=self.image,
             args=("python", *args),
             folder=root,
             params=params,
             readable=(*(path for path in sources if path.is_dir()), *map(Path, params.mounts)),
-            writable=(self.workspace.partial, *([checkpoint_dir] if checkpoint_dir else [])),
-            variables={"PYTHONPATH": f"{root}{os.pathsep}{package.parent}", "HOME": "/tmp", "PYTHONUNBUFFERED": "1"},
+            writable=(self.workspace.partial, *([checkpoint_dir] if checkpoint_dir else []), *log_dirs),
+            variables={
+                "PYTHONPATH": f"{root}{os.pathsep}{package.parent}",
+                "HOME": "/tmp",
+                "PYTHONUNBUFFERED": "1",
+                **monitoring.collect_variables(loggers),
+            },
             labels=containers.build_labels(root, self.experiment.name, self.stage.name),
         )
         engine = importlib.import_module("pipeline.tools.docker").Engine()  # the SDK takes 0.3 s to load
@@ -199,8 +236,8 @@ class StageRun:
         facts = read_json(partial / "facts.json")
         write_json(partial / "run.json", self._build_record(facts))
         write_json(partial / OUTCOME, self._build_outcome("ok", None))
-        for name in ("facts.json", "task.json"):
-            (partial / name).unlink()
+        for name in ("facts.json", "task.json", PROGRESS):
+            (partial / name).unlink(missing_ok=True)
         _check_schemas(partial)
         self.workspace.publish()
         record_cost(self.project.root, self.experiment.name, read_json(self.workspace.final / "run.json"))
@@ -222,7 +259,9 @@ class StageRun:
             "image": self.image,
             "hardware": facts["hardware"],
             "versions": facts["versions"],
+            "num_processes": self.num_processes,
             "seed": self.experiment.section("runtime").get("seed"),
+            "doubts": facts["doubts"],
             "started_at": self.started_at,
             "wall_time_s": round(perf_counter() - self.started, 3),
             "samples_per_s": facts["figures"].get("samples_per_s"),
@@ -267,7 +306,10 @@ def _find_stage(project: Project, ownership: Ownership, experiment: Experiment, 
 
 
 def _check_inputs(project: Project, stage: Stage) -> dict[str, str]:
-    """Return upstream stage → folder. Raises ToolError where one is missing, or not what its dvc.lock records."""
+    """Return upstream stage → folder, once all that the stage reads is checked.
+
+    Raises ToolError where anything is missing, or not what its dvc.lock records.
+    """
     planner = project.planner(Ownership({}, project.experiments.modules))
     inputs = {}
     for path, (owner, name) in stage.products.items():
@@ -277,7 +319,8 @@ def _check_inputs(project: Project, stage: Stage) -> dict[str, str]:
         recorded = planner.recorded(owner).get(name, {}).get("outs", {}).get(STAGES[name].product)
         if recorded and recorded != actual:
             raise ToolError(f"{path} is not what {name} of {owner} wrote: damaged or edited", f"force run {owner}")
-        inputs[name] = str(project.root / path)
+        if stage.upstream.get(name) == owner:
+            inputs[name] = str(project.root / path)
     return inputs
 
 

@@ -13,12 +13,15 @@ import resource
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pipeline.stages.guarantees import collect_doubts
+from pipeline.stages.launch import FAILURE, has_failed_before, is_loss_of_others, is_one_of_several, join, launch
 from pipeline.stages.task import FILE_NAME, Task, read_task
 
 PACKAGES = ("torch", "numpy", "safetensors", "torchmetrics", "scikit-learn")
@@ -28,17 +31,38 @@ def main() -> int:
     """Run the task in the folder that the command line names; return the exit status."""
     folder = Path(sys.argv[1])
     threading.Thread(target=_end_with_input, daemon=True).start()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     task = read_task(folder / FILE_NAME)
+    if task.num_processes > 1 and not is_one_of_several():
+        return launch(folder, task)
+    if has_failed_before(folder):
+        return 1
+    with join(task) as rank:
+        return _run(task, folder, rank)
+
+
+def _run(task: Task, folder: Path, rank: int) -> int:
+    level, prefix = (logging.WARNING, f"process {rank}: ") if rank else (logging.INFO, "")
+    logging.basicConfig(level=level, format=f"{prefix}%(message)s", stream=sys.stdout)
     try:
-        # Only this stage's module: another's imports would cost seconds, and look like dependencies of this one.
-        figures = importlib.import_module(f"pipeline.stages.{task.stage}").run(task)
+        with collect_doubts(task.params.get("runtime", {}), task.num_processes) as doubts:
+            # Only this stage's module: another's imports would cost seconds, and look like dependencies of this one.
+            figures = importlib.import_module(f"pipeline.stages.{task.stage}").run(task)
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        (folder / "failure.json").write_text(json.dumps(_describe(error, task.root)))
+        if not is_loss_of_others(error):
+            described = _describe(error, task.root)
+            described["message"] = (f"process {rank}: " if task.num_processes > 1 else "") + described["message"]
+            _leave_failure(folder / FAILURE, described)
         return 1
-    (folder / "facts.json").write_text(json.dumps(_collect_facts(task, figures)))
+    if not rank:
+        (folder / "facts.json").write_text(json.dumps(_collect_facts(task, figures, doubts)))
     return 0
+
+
+def _leave_failure(path: Path, failure: dict[str, Any]) -> None:
+    """Write the reason, unless another process was first: what follows from it is none."""
+    with suppress(FileExistsError), path.open("x") as stream:
+        json.dump(failure, stream)
 
 
 def _end_with_input() -> None:
@@ -57,13 +81,14 @@ def _describe(error: BaseException, root: str) -> dict[str, Any]:
     return {"type": type(error).__name__, "message": str(error), "place": place}
 
 
-def _collect_facts(task: Task, figures: dict[str, float]) -> dict[str, Any]:
+def _collect_facts(task: Task, figures: dict[str, float], doubts: list[str]) -> dict[str, Any]:
     peak_gpu_memory_mib = _peak_gpu_memory_mib()  # before the names are asked for, which starts CUDA
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     paths = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     first_party = tuple(f"{task.root}/{package}/" for package in ("common", "experiments"))
     return {
         "figures": figures,
+        "doubts": doubts,
         "peak_memory_mib": _peak_memory_mib(),
         "peak_gpu_memory_mib": peak_gpu_memory_mib,
         "hardware": {"machine": platform.machine(), "num_cpus": os.cpu_count(), "gpus": gpus},

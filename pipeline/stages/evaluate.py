@@ -3,13 +3,18 @@
 import csv
 import json
 import logging
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
 
+from common.curves import Curves
 from common.dataset import Batch, read_dataset
+from common.metrics import Metric, MetricError, Predictions, TorchMetric
+from common.performance import measure_performance
 from common.saved_model import read_model
 from pipeline.stages.certificate import build_certificate
 from pipeline.stages.task import Task
@@ -17,45 +22,119 @@ from pipeline.stages.task import Task
 log = logging.getLogger("force")
 
 
-def run(task: Task) -> dict[str, float]:
-    """Write metrics, certificate, predictions and confusion plot; return the number of samples.
+class BadPredictionsError(ValueError):
+    """What an evaluation predicted, or was to predict, is not what metrics can be computed from."""
 
-    Raises ValueError where a metric is not a finite number: JSON has no word for it, and no report could compare it.
+
+def run(task: Task) -> dict[str, float]:
+    """Write metrics, certificate, performance, predictions and plots; return the number of samples.
+
+    Raises BadPredictionsError and MetricError, in one line, where there is nothing to compute or to compare.
     """
     dataset = read_dataset(Path(task.inputs["prepare"]))
+    if not len(dataset.test):
+        raise BadPredictionsError("the test split is empty: raise data.test_fraction, or change the data component")
     runtime = task.config("engine", "runtime")
-    config = task.config("evaluator", "evaluate")
-    evaluator = task.component("evaluator")(config, runtime)
+    evaluator = task.component("evaluator")(task.config("evaluator", "evaluate"), runtime)
+    metrics = evaluator.kept_metrics()
     loader = task.component("loader")(dataset.test, task.config("loader", "loader"), training=False, seed=runtime.seed)
-    model = read_model(task.component("model"), dataset.metadata, Path(task.inputs["train"]))
-    predictions = evaluator.evaluate(model, loader)
-    metrics = evaluator.metrics()
-    values = {name: float(metric.compute(predictions, config)) for name, metric in metrics.items()}
-    strange = {name: value for name, value in values.items() if value - value != 0}
-    if strange:
-        raise ValueError(f"metrics that are no finite numbers: {strange}")
+    model = read_model(task.component("model"), Path(task.inputs["train"]))
+    predictions = sort_predictions(evaluator.evaluate(model, loader), dataset.metadata.classes)
+    values = compute_metrics(metrics, predictions, evaluator.config)
     log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
     _write_json(task.target_dir / "metrics.json", values)
-    certificate = build_certificate(evaluator, predictions, Batch(*dataset.test.tensors), task.params)
-    _write_json(task.target_dir / "certificate.json", certificate)
-    save_file(
-        {name: tensor.contiguous() for name, tensor in predictions._asdict().items()},
-        task.target_dir / "predictions.safetensors",
+    _write_json(
+        task.target_dir / "certificate.json",
+        build_certificate(evaluator, metrics, predictions, Batch(*dataset.test.tensors)),
     )
-    _write_confusion(
-        task.target_dir / "confusion.csv", predictions.logits, predictions.targets, dataset.metadata.classes
-    )
+    batch = next(iter(evaluator.batches(loader)))
+    _write_json(task.target_dir / "performance.json", measure_performance(model.to(evaluator.device), batch.inputs))
+    _write_predictions(task.target_dir / "predictions.safetensors", predictions, evaluator.scores(predictions))
+    _write_plots(task.target_dir, predictions, dataset.metadata.classes)
     return {"num_samples": len(predictions.ids)}
+
+
+def sort_predictions(predictions: Predictions, classes: Sequence[str]) -> Predictions:
+    """Return the predictions in the order of their ids, so that row i of two results is the same sample.
+
+    Raises BadPredictionsError, naming what was found and wanted, where they do not fit each other or the classes;
+    without classes (a regression) any outputs will do.
+    """
+    logits, targets, ids = predictions
+    shape, wanted = tuple(logits.shape), f"({len(ids)}, {len(classes) or 'outputs'})"
+    if logits.ndim != 2 or len(logits) != len(ids) or (classes and shape[1] != len(classes)):
+        raise BadPredictionsError(f"the model's outputs have the shape {shape}, wanted (samples, classes) = {wanted}")
+    if tuple(targets.shape) not in ((len(ids),), shape):
+        found = tuple(targets.shape)
+        raise BadPredictionsError(f"the targets have the shape {found}, wanted ({len(ids)},), or {wanted} of 0 and 1")
+    _check_values(predictions, len(classes))
+    order = ids.argsort(stable=True)
+    return Predictions(*(tensor[order] for tensor in predictions))
+
+
+def _check_values(predictions: Predictions, num_classes: int) -> None:
+    logits, targets, ids = predictions
+    is_strange = ~logits.isfinite().all(dim=1)
+    if is_strange.any():
+        count, first = int(is_strange.sum()), int(ids[is_strange][0])
+        raise BadPredictionsError(f"outputs of {count} of {len(ids)} samples are not finite; the first has id {first}")
+    highest = num_classes - 1 if targets.ndim == 1 else 1
+    outside = ((targets < 0) | (targets > highest)).nonzero() if num_classes else targets[:0]
+    if len(outside):
+        found, first = targets[tuple(outside[0])].item(), int(ids[outside[0, 0]])
+        raise BadPredictionsError(f"the target of the sample with id {first} is {found}, wanted 0 to {highest}")
+
+
+def compute_metrics(metrics: Mapping[str, Metric], predictions: Predictions, config: Any) -> dict[str, float]:
+    """Return the value of each metric. Raises MetricError, naming it, where one fails or is not finite."""
+    values = {}
+    for name, metric in metrics.items():
+        try:
+            values[name] = float(metric.function(predictions, config))
+        except Exception as error:
+            kind = "" if isinstance(error, MetricError) else f"{type(error).__name__}: "
+            failure = MetricError(f"metric '{name}': {kind}{' '.join(str(error).split())}")
+            # The place in a metric of ours helps; one in the code that calls torchmetrics does not.
+            place = None if isinstance(metric.function, TorchMetric) else error.__traceback__
+            raise failure.with_traceback(place) from error
+    strange = [f"'{name}' is {value}" for name, value in values.items() if not math.isfinite(value)]
+    if strange:
+        raise MetricError(f"metric {', '.join(strange)}, wanted a finite number")
+    return values
 
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
-def _write_confusion(path: Path, logits: Tensor, targets: Tensor, classes: tuple[str, ...]) -> None:
-    """Write one row a sample: `dvc plots` counts them into a matrix."""
+def _write_predictions(path: Path, predictions: Predictions, scores: Mapping[str, Tensor]) -> None:
+    for name, score in scores.items():
+        if tuple(score.shape) != tuple(predictions.ids.shape):
+            shape, wanted = tuple(score.shape), (len(predictions.ids),)
+            raise MetricError(f"the scores '{name}' have the shape {shape}, wanted {wanted}: one a sample")
+    named = {f"scores.{name}": score for name, score in scores.items()}
+    tensors = {**predictions._asdict(), **named}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _write_plots(folder: Path, predictions: Predictions, classes: Sequence[str]) -> None:
+    """Write the data of the plots; without classes there is nothing in them, but DVC wants the files."""
+    curves = Curves(predictions) if classes else None
+    reliability, roc = (curves.reliability(), curves.roc()) if curves else ([], [])
+    _write_table(folder / "reliability.csv", ("confidence", "accuracy", "num_samples"), reliability)
+    _write_table(folder / "roc.csv", ("false_positive_rate", "true_positive_rate"), roc)
+    precision_recall = curves.precision_recall() if curves else []
+    _write_table(folder / "precision_recall.csv", ("recall", "precision"), precision_recall)
+    # One row a sample: `dvc plots` counts them into a matrix.
+    pairs = zip(predictions.targets.tolist(), predictions.logits.argmax(dim=1).tolist(), strict=True)
+    has_one_class = classes and predictions.targets.ndim == 1
+    rows = [{"actual": classes[a], "predicted": classes[p]} for a, p in pairs] if has_one_class else []
+    _write_table(folder / "confusion.csv", ("actual", "predicted"), rows)
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["actual", "predicted"])
-        pairs = zip(targets.tolist(), logits.argmax(dim=1).tolist(), strict=True)
-        writer.writerows((classes[actual], classes[predicted]) for actual, predicted in pairs)
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in map(row.get, columns)])

@@ -2,11 +2,12 @@
 
 import importlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from common.config import build_config
+from pipeline.params import RESERVED
 
 FILE_NAME = "task.json"
 
@@ -22,6 +23,11 @@ class Task:
     components: dict[str, list[str]]  # kind → [module, class name]
     params: dict[str, dict[str, Any]]
     checkpoint_dir: str = ""  # where training keeps its state while it runs; empty to keep none
+    built_models: dict[str, dict[str, Any]] = field(default_factory=dict)  # experiment → {folder, component}
+    num_processes: int = 1
+    experiment: str = ""
+    monitoring: dict[str, Any] = field(default_factory=dict)  # the fields of `pipeline.monitoring.MonitoringParams`
+    log_dir: str = ""  # each logger has a folder in it
 
     @property
     def target_dir(self) -> Path:
@@ -30,13 +36,12 @@ class Task:
 
     def component(self, kind: str) -> type[Any]:
         """Import and return the class of a component."""
-        module, class_name = self.components[kind]
-        component: type[Any] = getattr(importlib.import_module(module), class_name)
-        return component
+        return import_class(*self.components[kind])
 
     def config(self, kind: str, section: str) -> Any:
         """Return the config of a component, filled from its section of the params."""
-        return build_config(self.component(kind), self.params.get(section, {}))
+        values = {key: v for key, v in self.params.get(section, {}).items() if key not in RESERVED.get(section, ())}
+        return build_config(self.component(kind), values)
 
     def make_dir(self, name: str) -> Path:
         """Make and return a folder below the target."""
@@ -48,3 +53,9 @@ class Task:
 def read_task(path: Path) -> Task:
     """Read a task."""
     return Task(**json.loads(path.read_text()))
+
+
+def import_class(module: str, class_name: str) -> type[Any]:
+    """Import and return a class."""
+    component: type[Any] = getattr(importlib.import_module(module), class_name)
+    return component

@@ -1,4 +1,4 @@
-"""Metrics against answers found by hand."""
+"""The common evaluation: what it predicts, its own metrics, and those that params name."""
 
 import math
 
@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from common import engine
-from common.evaluator import Config, Evaluator, Predictions, accuracy, calibration_error, cross_entropy
+from common.evaluator import Config, Evaluator, Metric, Predictions, correct, cross_entropies, cross_entropy
 from tests.datasets import make_dataset, make_loader
 
-CONFIG = Config()
+CONFIG = Config({"accuracy": {"name": "MulticlassAccuracy", "average": "micro"}})
 
 
 class Diagonal(nn.Module):
@@ -21,43 +21,36 @@ class Diagonal(nn.Module):
         return inputs[:, 0].diagonal(dim1=1, dim2=2)[:, :3]
 
 
+def num_samples(predictions: Predictions, config: Config) -> float:
+    """Return how many samples there are."""
+    return len(predictions.ids)
+
+
+class Counting(Evaluator):
+    """Adds the number of samples."""
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return the metrics by name."""
+        return {**super().metrics(), "num_samples": Metric(num_samples, "max", "samples")}
+
+
 def _predictions(probabilities: list[list[float]], targets: list[int]) -> Predictions:
     return Predictions(torch.tensor(probabilities).log(), torch.tensor(targets), torch.arange(len(targets)))
 
 
-def _make_evaluator() -> Evaluator:
-    return Evaluator(CONFIG, engine.Config(device="cpu"))
-
-
-def test_accuracy_is_the_fraction_of_hits() -> None:
-    predictions = _predictions([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.1, 0.1, 0.8], [0.6, 0.3, 0.1]], [0, 1, 2, 2])
-    assert accuracy(predictions, CONFIG) == 0.75
-
-
-def test_accuracy_counts_samples_not_classes_when_classes_are_uneven() -> None:
-    predictions = _predictions([[0.9, 0.1]] * 9 + [[0.9, 0.1]], [0] * 9 + [1])
-    assert accuracy(predictions, CONFIG) == pytest.approx(0.9)
+def _make_evaluator(config: Config = CONFIG, evaluator_class: type[Evaluator] = Evaluator) -> Evaluator:
+    return evaluator_class(config, engine.Config(device="cpu"))
 
 
 def test_cross_entropy_is_the_mean_negative_log_likelihood() -> None:
     predictions = _predictions([[0.5, 0.5], [0.75, 0.25]], [0, 0])
+    assert cross_entropies(predictions, CONFIG).tolist() == pytest.approx([math.log(2), math.log(4 / 3)])
     assert cross_entropy(predictions, CONFIG) == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
 
 
-def test_calibration_error_weighs_the_gap_of_each_bin_by_its_samples() -> None:
-    # two samples 75 % sure, one of them right; two samples 95 % sure, both right
-    predictions = _predictions([[0.75, 0.25]] * 2 + [[0.95, 0.05]] * 2, [0, 1, 0, 0])
-    assert calibration_error(predictions, Config(calibration_bins=10)) == pytest.approx(0.5 * 0.25 + 0.5 * 0.05)
-
-
-def test_calibration_error_is_the_gap_of_the_means_when_there_is_one_bin() -> None:
-    predictions = _predictions([[0.75, 0.25]] * 2 + [[0.95, 0.05]] * 2, [0, 1, 0, 0])
-    assert calibration_error(predictions, Config(calibration_bins=1)) == pytest.approx(0.85 - 0.75)
-
-
-def test_confusion_counts_targets_by_row_and_predictions_by_column() -> None:
-    predictions = _predictions([[0.7, 0.3], [0.7, 0.3], [0.7, 0.3], [0.3, 0.7]], [0, 1, 1, 1])
-    assert _make_evaluator().confusion(predictions).tolist() == [[1, 0], [2, 1]]
+def test_sample_is_correct_where_its_target_is_the_most_likely_class() -> None:
+    predictions = _predictions([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.6, 0.3, 0.1]], [0, 1, 2])
+    assert correct(predictions, CONFIG).tolist() == [1, 1, 0]
 
 
 def test_every_test_sample_is_predicted_and_carries_its_id() -> None:
@@ -71,9 +64,47 @@ def test_every_test_sample_is_predicted_and_carries_its_id() -> None:
 def test_metrics_of_a_perfect_model_are_perfect() -> None:
     evaluator = _make_evaluator()
     predictions = evaluator.evaluate(Diagonal(), make_loader(make_dataset().test))
-    assert evaluator.metrics()["accuracy"].compute(predictions, CONFIG) == 1.0
+    assert evaluator.metrics()["accuracy"].function(predictions, CONFIG) == 1.0
 
 
-def test_each_metric_says_which_way_is_better() -> None:
+def test_metrics_are_ours_and_those_of_the_params() -> None:
     directions = {name: metric.direction for name, metric in _make_evaluator().metrics().items()}
-    assert directions == {"accuracy": "max", "cross_entropy": "min", "calibration_error": "min"}
+    assert directions == {"cross_entropy": "min", "accuracy": "max"}
+
+
+def test_metric_of_the_params_replaces_ours_of_the_same_name() -> None:
+    config = Config({"cross_entropy": {"name": "MulticlassHingeLoss"}})
+    assert _make_evaluator(config).metrics()["cross_entropy"].function is not cross_entropy
+
+
+@pytest.mark.parametrize(
+    ("dropped", "kept"),
+    [
+        ("accuracy", ["cross_entropy", "num_samples"]),
+        ("cross_entropy", ["accuracy", "num_samples"]),
+        ("num_samples", ["accuracy", "cross_entropy"]),
+    ],
+)
+def test_metric_is_dropped_when_params_set_it_to_null(dropped: str, kept: list[str]) -> None:
+    config = Config({**CONFIG.metrics, dropped: None})
+    assert sorted(_make_evaluator(config, Counting).kept_metrics()) == kept
+
+
+def test_scores_are_of_each_sample() -> None:
+    predictions = _predictions([[0.5, 0.5], [0.25, 0.75]], [0, 0])
+    scores = _make_evaluator().scores(predictions)
+    assert {name: score.tolist() for name, score in scores.items()} == {
+        "correct": [1, 0],
+        "cross_entropy": pytest.approx([math.log(2), math.log(4)]),
+    }
+
+
+def test_scores_are_those_of_the_metrics_that_are_kept() -> None:
+    scores = _make_evaluator(Config({"cross_entropy": None})).scores(_predictions([[0.5, 0.5]], [0]))
+    assert list(scores) == ["correct"]
+
+
+@pytest.mark.parametrize("targets", [torch.tensor([[0, 1], [1, 1]]), torch.tensor([0.5, 1.5])])
+def test_no_sample_is_correct_or_not_when_it_has_not_one_class(targets: Tensor) -> None:
+    predictions = Predictions(torch.rand(2, 2), targets, torch.arange(2))
+    assert "correct" not in _make_evaluator(Config({"cross_entropy": None})).scores(predictions)

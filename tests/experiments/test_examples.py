@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common import data, engine, evaluator, loader, model
+from common.config import build_config
 from common.data import Digits, Samples
 from common.dataset import Batch
 from common.evaluator import Predictions
@@ -15,7 +16,9 @@ from experiments.focal_loss.trainer import Config as FocalConfig
 from experiments.focal_loss.trainer import FocalLossTrainer
 from experiments.random_shifts.loader import ShiftingLoader
 from experiments.residual_net.model import ResidualBlock, ResidualNet
-from experiments.worst_class.evaluator import WorstClassEvaluator, macro_f1, worst_class_recall
+from experiments.worst_class.evaluator import WorstClassEvaluator, worst_class_recall
+from pipeline.project import Project
+from tests.checkouts import ROOT
 from tests.datasets import make_dataset
 
 RUNTIME = engine.Config(device="cpu")
@@ -141,12 +144,20 @@ def test_worst_class_is_the_one_found_least_often() -> None:
     hits = torch.tensor([0, 0, 1, 2, 2, 0, 2])
     predictions = Predictions(functional.one_hot(hits).float(), torch.tensor([0, 0, 1, 1, 1, 1, 2]), torch.arange(7))
     assert worst_class_recall(predictions, evaluator.Config()) == 0.25
-    # F1 = 2 hits / (targets + predictions of the class): 4/5, 2/5 and 2/4
-    assert macro_f1(predictions, evaluator.Config()) == pytest.approx((4 / 5 + 2 / 5 + 2 / 4) / 3)
 
 
 def test_worst_class_keeps_the_common_metrics() -> None:
     ours = WorstClassEvaluator(evaluator.Config(), RUNTIME).metrics()
     theirs = evaluator.Evaluator(evaluator.Config(), RUNTIME).metrics()
     assert {name: ours[name] for name in theirs} == theirs
-    assert ours.keys() - theirs.keys() == {"macro_f1", "worst_class_recall"}
+    assert ours.keys() - theirs.keys() == {"worst_class_recall"}
+
+
+def test_worst_class_has_a_metric_more_by_its_params_alone() -> None:
+    settings = Project(ROOT).experiments.get("worst_class").section("evaluate")
+    config = build_config(WorstClassEvaluator, settings)
+    hits = torch.tensor([0, 0, 1, 2, 2, 0, 2])
+    predictions = Predictions(functional.one_hot(hits).float(), torch.tensor([0, 0, 1, 1, 1, 1, 2]), torch.arange(7))
+    macro_f1 = WorstClassEvaluator(config, RUNTIME).metrics()["macro_f1"]
+    # F1 = 2 hits / (targets + predictions of the class): 4/5, 2/5 and 2/4
+    assert macro_f1.function(predictions, config) == pytest.approx((4 / 5 + 2 / 5 + 2 / 4) / 3)

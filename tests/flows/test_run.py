@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkouts import Checkout
+from tests.checkouts import Checkout, with_bins
 from tests.flows.commands import dvc, force, read_all
 from tests.flows.conftest import make_small_checkout
 
@@ -80,7 +80,9 @@ def test_plain_dvc_runs_what_force_plans(built: Checkout) -> None:
 def test_dvc_shows_metrics_their_difference_and_the_graph(built: Checkout) -> None:
     shown = json.loads(dvc(built, "metrics", "show", "--json").stdout)
     assert set(shown[""]["data"]) == {
-        f"{folder}/outputs/evaluate/metrics.json" for folder in ("common", "experiments/judge", "experiments/wide")
+        f"{folder}/outputs/evaluate/{name}.json"
+        for folder in ("common", "experiments/judge", "experiments/wide")
+        for name in ("metrics", "performance")
     }
     path = built.root / "common/outputs/evaluate/metrics.json"
     metrics = json.loads(path.read_text())
@@ -92,9 +94,44 @@ def test_dvc_shows_metrics_their_difference_and_the_graph(built: Checkout) -> No
     assert '"train" -> "experiments/judge/dvc.yaml:evaluate";' in edges
 
 
+def test_dvc_draws_the_curves_of_every_evaluation(built: Checkout) -> None:
+    axes = {
+        "reliability.csv": ("confidence", "accuracy"),
+        "roc.csv": ("false_positive_rate", "true_positive_rate"),
+        "precision_recall.csv": ("recall", "precision"),
+    }
+    for name, (x, y) in axes.items():
+        targets = [f"{folder}/outputs/evaluate/{name}" for folder in ("common", "experiments/judge")]
+        shown = json.loads(dvc(built, "plots", "show", "--json", *targets).stdout)["data"]
+        assert set(shown) == set(targets)
+        for plots in shown.values():
+            (plot,) = plots
+            points = plot["content"]["data"]["values"]
+            assert 0 < len(points) <= 200
+            assert {x, y} <= points[0].keys()
+            drawn = json.dumps(plot["content"]["layer"])
+            assert all(f'"field": "{axis}"' in drawn for axis in (x, y))
+
+
+def test_a_metric_by_params_leaves_the_inherited_ones_comparable(built: Checkout) -> None:
+    built.experiment("macro", "params: {evaluate: {metrics: {f1: {name: MulticlassF1Score, average: macro}}}}\n")
+    built.experiment("bins", with_bins(5))
+    assert force(built, "run", "macro", "bins").returncode == 0
+    rows = {row["experiment"]: row for row in json.loads(force(built, "compare", "macro", "bins", "--json").stdout)}
+    assert set(rows["macro"]["metrics"]) == {"accuracy", "calibration_error", "cross_entropy", "f1"}
+    assert rows["macro"]["deltas"] == {"accuracy": 0, "calibration_error": 0, "cross_entropy": 0}
+    assert set(rows["bins"]["deltas"]) == {"accuracy", "cross_entropy"}
+    assert rows["bins"]["not_comparable"] == {
+        "calibration_error": [
+            "definition of calibration_error differs: MulticlassCalibrationError(n_bins=5, num_classes=10) vs "
+            "MulticlassCalibrationError(n_bins=10, num_classes=10)"
+        ]
+    }
+
+
 def test_a_failing_stage_leaves_its_reason_and_stops_only_what_needs_it(built: Checkout) -> None:
     built.experiment("bad", "description: fails\n", model=BAD_MODEL)
-    built.experiment("other", "params:\n  evaluate: {calibration_bins: 5}\n")
+    built.experiment("other", with_bins(5))
     done = force(built, "run", "--jobs", "2")
     place = "experiments/bad/model.py:6"
     reason = "RuntimeError: mat1 and mat2 shapes cannot be multiplied (64x128 and 256x10)"
@@ -144,7 +181,7 @@ def test_shared_stages_run_once_from_a_cold_start(tmp_path: Path) -> None:
     root.mkdir()
     checkout = make_small_checkout(root)
     for number in range(3):
-        checkout.experiment(f"bins_{number}", f"params:\n  evaluate: {{calibration_bins: {number + 2}}}\n")
+        checkout.experiment(f"bins_{number}", with_bins(number + 2))
     done = force(checkout, "run", "--jobs", "4", "bins_0", "bins_1", "bins_2")
     assert done.returncode == 0, done.stderr
     ran = sorted(tuple(line.split()[1:3]) for line in done.stdout.splitlines() if line.startswith("done "))
@@ -207,10 +244,10 @@ def test_an_import_that_no_statement_shows_is_refused(built: Checkout) -> None:
 def test_files_that_are_not_the_stages_own_stay_when_it_runs_again(built: Checkout) -> None:
     notes = built.write("common/outputs/evaluate/notes.md", "mine\n")
     params = built.root / "params.yaml"
-    params.write_text(params.read_text().replace("calibration_bins: 10", "calibration_bins: 8"))
+    params.write_text(params.read_text().replace("n_bins: 10", "n_bins: 8"))
     assert force(built, "run", "common", "--jobs", "3").returncode == 0
     assert notes.read_text() == "mine\n"
-    params.write_text(params.read_text().replace("calibration_bins: 8", "calibration_bins: 9"))
+    params.write_text(params.read_text().replace("n_bins: 8", "n_bins: 9"))
     assert dvc(built, "repro").returncode == 0
     assert notes.read_text() == "mine\n"
 

@@ -16,7 +16,8 @@ YAML = "experiments/net/experiment.yaml"
 MODEL = "experiments/net/model.py"
 VOID = "hint: set a param in it, or add one of data.py, loader.py, model.py, trainer.py, evaluator.py beside it\n"
 WANTED = "wanted exactly one subclass of common.model.Model"
-SECTIONS = "data, loader, model, train, evaluate, runtime, container"
+SECTIONS = "data, loader, model, train, evaluate, runtime, container, monitoring"
+MODEL_KEYS = "there are channels, dropout, init_from, init_map"
 ADD = "hint: docs/development.md says how to add one"
 
 
@@ -81,7 +82,7 @@ def test_call_is_refused_when_the_folder_is_in_no_checkout(checkout: Checkout, f
             "params:\n  model: {chanels: 64}\n",
             "2:11: unknown key 'chanels' in 'params.model'; did you mean 'channels'?",
         ),
-        ("params:\n  model: {zzz: 1}\n", "2:11: unknown key 'zzz' in 'params.model'; there are channels, dropout"),
+        ("params:\n  model: {zzz: 1}\n", f"2:11: unknown key 'zzz' in 'params.model'; {MODEL_KEYS}"),
         ("params:\n  modl: {channels: 64}\n", "2:3: unknown key 'modl' in 'params'; did you mean 'model'?"),
         ("params:\n  zzz: 1\n", f"2:3: unknown key 'zzz' in 'params'; there are {SECTIONS}"),
         ("params: {model.channels: 64}\n", f"1:10: unknown key 'model.channels' in 'params'; there are {SECTIONS}"),
@@ -204,8 +205,8 @@ def test_plan_is_made_when_only_an_unrelated_experiment_is_faulty(checkout: Chec
             "params.yaml:10:3: unknown key 'chanels' in 'model'; did you mean 'channels'?",
         ),
         ("epochs: 20", "epochs: many", "params.yaml:13:11: 'train.epochs' is \"many\", wanted a whole number"),
-        ("runtime:", "rntime:", "params.yaml:19:1: unknown key 'rntime'; did you mean 'runtime'?"),
-        ("runtime:", "model:", "params.yaml:19:1: the key 'model' comes twice"),
+        ("runtime:", "rntime:", "params.yaml:21:1: unknown key 'rntime'; did you mean 'runtime'?"),
+        ("runtime:", "model:", "params.yaml:21:1: the key 'model' comes twice"),
         ("epochs: 20", "epochs: [20", "params.yaml:14:16: did not find expected ',' or ']'"),
         (
             "epochs: 20\n  learning_rate: 0.003",

@@ -148,7 +148,7 @@ def test_new_experiment_is_affected_when_it_is_not_even_added(
 def test_new_experiment_is_affected_when_it_was_committed(
     committed: Checkout, affected: Callable[..., Affected]
 ) -> None:
-    committed.experiment("fresh", "params: {evaluate: {calibration_bins: 5}}\n")
+    committed.experiment("fresh", "params: {evaluate: {metrics: {calibration_error: {n_bins: 5}}}}\n")
     sync(committed)
     committed.commit()
     found = affected("HEAD~1")

@@ -1,15 +1,13 @@
-"""An override is the one class of its file that extends the component's base; its Config says which params it takes."""
+"""An override is the one class of its file that extends the component's base."""
 
 import pytest
 
 from pipeline.components import (
     KINDS,
     Component,
-    build_section_schema,
     find_declared,
     find_override,
     find_subclass,
-    read_fields,
 )
 from pipeline.errors import ConfigError
 from tests.checkouts import Checkout
@@ -24,14 +22,6 @@ def find(checkout: Checkout, kind: str = "model") -> Component | None:
     modules = checkout.project().experiments.modules
     path = find_override(KINDS[kind], FOLDER, modules)
     return Component(kind, *find_subclass(KINDS[kind], path, modules), "net") if path else None
-
-
-def find_fields(checkout: Checkout, kind: str = "model") -> dict[str, tuple[str, bool]]:
-    """Return the type of each param that the override takes, and whether it is required."""
-    component = find(checkout, kind)
-    assert component is not None
-    fields = read_fields(component, checkout.project().experiments.modules)
-    return {name: (field["schema"].get("type", "any"), field["required"]) for name, field in fields.items()}
 
 
 def test_nothing_is_overridden_when_no_file_has_the_name_of_a_component(checkout: Checkout) -> None:
@@ -168,47 +158,3 @@ def test_reference_is_refused_when_it_leads_to_no_subclass(checkout: Checkout, r
     with pytest.raises(LookupError) as raised:
         find_declared(KINDS["model"], "net", reference, checkout.project().experiments.modules)
     assert raised.value.args == (message,)
-
-
-def configured(imports: str = "", bases: str = "") -> str:
-    """Return the source of a model with a Config of its own."""
-    fields = "    depth: int\n    name: str = 'net'\n"
-    return f"from dataclasses import dataclass\n{imports}\n\n@dataclass\nclass Config{bases}:\n{fields}\n{NET}"
-
-
-COMMON_FIELDS = {"channels": ("integer", False), "dropout": ("number", False)}
-OWN_FIELDS = {"depth": ("integer", True), "name": ("string", False)}
-
-
-@pytest.mark.parametrize(
-    ("source", "fields"),
-    [
-        (NET, COMMON_FIELDS),
-        (configured(), OWN_FIELDS),
-        (configured("from common import model", "(model.Config)"), {**COMMON_FIELDS, **OWN_FIELDS}),
-        (configured("from common.model import Config", "(Config)"), {**COMMON_FIELDS, **OWN_FIELDS}),
-        (f"from common.loader import Config\n{NET}", {"batch_size": ("integer", False)}),
-        ("from common.model import Model\n\nclass Net(Model): pass\n", COMMON_FIELDS),
-        ("from torch import nn\n\nclass Net(nn.Module): pass\n", {}),
-    ],
-)
-def test_params_are_those_of_the_config_when_one_stands_beside_the_class_or_its_bases(
-    checkout: Checkout, source: str, fields: dict[str, tuple[str, bool]]
-) -> None:
-    checkout.write(f"{FOLDER}/model.py", source)
-    assert find_fields(checkout) == fields
-
-
-def test_params_are_the_parents_when_the_override_extends_its_class_without_a_config(checkout: Checkout) -> None:
-    checkout.experiment("base", model=configured())
-    checkout.write(f"{FOLDER}/model.py", "from experiments.base.model import Net\n\nclass Wider(Net): pass\n")
-    assert find_fields(checkout) == OWN_FIELDS
-
-
-def test_section_takes_exactly_the_fields_when_its_schema_is_built() -> None:
-    fields = {"depth": {"schema": {"type": "integer"}, "required": True}}
-    assert build_section_schema(fields) == {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {"depth": {"type": "integer"}},
-    }

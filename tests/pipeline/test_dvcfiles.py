@@ -32,24 +32,30 @@ stages:
     cmd: force stage evaluate
     deps:
     - ../../common/config.py
+    - ../../common/curves.py
     - ../../common/dataset.py
     - ../../common/engine.py
     - ../../common/evaluator.py
     - ../../common/loader.py
+    - ../../common/metrics.py
     - ../../common/model.py
     - ../../common/outputs/prepare/data
     - ../../common/outputs/train/model
+    - ../../common/performance.py
     - ../../common/saved_model.py
     - evaluator.py
     params:
     - ../../params.yaml:
+      - evaluate.metrics.accuracy.average
+      - evaluate.metrics.accuracy.name
+      - evaluate.metrics.calibration_error.name
       - loader.batch_size
       - runtime.deterministic
       - runtime.device
       - runtime.num_threads
       - runtime.seed
     - experiment.yaml:
-      - params.evaluate.calibration_bins
+      - params.evaluate.metrics.calibration_error.n_bins
     outs:
     - outputs/evaluate/certificate.json:
         cache: false
@@ -59,7 +65,17 @@ stages:
     metrics:
     - outputs/evaluate/metrics.json:
         cache: false
+    - outputs/evaluate/performance.json
     plots:
+    - outputs/evaluate/reliability.csv:
+        x: confidence
+        y: accuracy
+    - outputs/evaluate/roc.csv:
+        x: false_positive_rate
+        y: true_positive_rate
+    - outputs/evaluate/precision_recall.csv:
+        x: recall
+        y: precision
     - outputs/evaluate/confusion.csv:
         template: confusion
         x: predicted
@@ -103,7 +119,7 @@ def list_outs(entry: dict[str, Any]) -> set[str]:
 
 
 def test_whole_text_is_as_expected_when_only_the_evaluation_differs(checkout: Checkout) -> None:
-    text = "params: {evaluate: {calibration_bins: 5}}\n"
+    text = "params: {evaluate: {metrics: {calibration_error: {n_bins: 5}}}}\n"
     checkout.experiment("x", text, evaluator=override("evaluator"))
     assert render(checkout, "x") == EVALUATOR_ONLY
 

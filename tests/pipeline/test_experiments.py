@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline import index
+from pipeline.configs import RESERVED_SCHEMAS
 from pipeline.errors import ConfigError, UsageError
 from pipeline.experiments import Experiment, Experiments, suggest_name
 from pipeline.params import Setting, flatten, nest
@@ -249,7 +250,7 @@ def test_param_is_the_same_when_the_index_remembers_it(
 
 def test_params_schema_takes_the_fields_of_the_common_configs_and_others_in_overrides(checkout: Checkout) -> None:
     schema = load(checkout).params_schema()
-    model = {"channels": {"type": "integer"}, "dropout": {"type": "number"}}
+    model = {"channels": {"type": "integer"}, "dropout": {"type": "number"}, **RESERVED_SCHEMAS["model"]}
     assert schema["properties"]["model"] == {"type": "object", "additionalProperties": False, "properties": model}
     assert schema["$defs"]["overrides"]["properties"]["model"]["additionalProperties"] is True
 

@@ -7,7 +7,7 @@ import pytest
 from pipeline.matrix import MAX_JOBS, NUM_WAVES, Entry, Matrix, build_matrix
 from pipeline.ownership import Ownership, Stage
 from pipeline.targets import collect_stages, parse_targets
-from tests.checkouts import Checkout
+from tests.checkouts import Checkout, with_bins
 from tests.recorded import override, resolve
 
 Estimate = Callable[[Stage], float | None]
@@ -103,19 +103,62 @@ def test_length_is_unknown_when_that_of_a_part_is(family: Checkout) -> None:
     assert {entry.name: entry.seconds for entry in matrix.entries} == {"common-prepare": 1.0, "x": None, "z": None}
 
 
+# Built models of others
+
+
+def start_from(checkout: Checkout, **models: str) -> None:
+    """Write experiments whose trainings start from the built model of another."""
+    for name, model in models.items():
+        checkout.experiment(name, f"params: {{model: {{init_from: {model}}}}}\n")
+
+
+def test_training_is_a_job_before_those_that_take_its_model(checkout: Checkout) -> None:
+    start_from(checkout, a="common", b="common")
+    assert show(build(checkout, "a", "b", fresh="common:prepare")) == [
+        {"common-train": "common:train"},
+        {"a": "a", "b": "b"},
+        {},
+    ]
+
+
+def test_training_that_is_not_asked_for_is_named_when_one_experiment_takes_its_model(checkout: Checkout) -> None:
+    checkout.experiment("wide", "params: {model: {channels: 64}}\n")
+    start_from(checkout, a="wide")
+    assert show(build(checkout, "a", fresh="common:prepare")) == [{"a": "wide:train a"}, {}, {}]
+
+
+def test_chain_of_trainings_ends_in_one_job_when_it_is_longer_than_the_waves(checkout: Checkout) -> None:
+    start_from(checkout, a="common", b="a", c="b", d="common", e="c")
+    matrix = build(checkout, "e", "d", "c", "b", "a", fresh="common:train")
+    assert show(matrix) == [
+        {"common-prepare": "common:prepare"},
+        {"a-train": "a:train", "d": "d"},
+        {"a": "a", "e-and-2-more": "b:train c:train e c b"},
+    ]
+    assert {entry.name: entry.seconds for entry in matrix.waves[2]} == {"a": 100, "e-and-2-more": 330}
+    assert len(check_order(matrix, resolve(checkout)[1], "common:train")) == 2 + 5 * 2
+
+
+def test_chains_are_jobs_of_their_own_when_they_share_nothing_that_is_deep(checkout: Checkout) -> None:
+    start_from(checkout, a="common", b="a", c="b", k="common", m="k", n="m")
+    matrix = build(checkout, "a", "b", "c", "k", "m", "n", fresh="common:train")
+    assert [entry.name for entry in matrix.waves[2]] == ["a", "b-and-1-more", "k", "m-and-1-more"]
+    assert len(check_order(matrix, resolve(checkout)[1], "common:train")) == 2 + 6 * 2
+
+
 # Many
 
 
 def make_many(checkout: Checkout, count: int) -> Ownership:
     """Write experiments that evaluate the common model otherwise, each its own way."""
     for number in range(count):
-        checkout.experiment(f"x{number}", f"params: {{evaluate: {{calibration_bins: {number + 20}}}}}\n")
+        checkout.experiment(f"x{number}", with_bins(number + 20))
     return resolve(checkout)[1]
 
 
-def check_order(matrix: Matrix, ownership: Ownership) -> set[str]:
+def check_order(matrix: Matrix, ownership: Ownership, *fresh: str) -> set[str]:
     """Check that each stage is brought up to date by one job, and not before what it needs; return all of them."""
-    done: set[str] = set()
+    done = set(fresh)
     for wave in matrix.waves:
         by_job = [_list_done(entry, ownership, done) for entry in wave]
         assert sum(map(len, by_job)) == len(set().union(*by_job)), "two jobs of a wave run the same stage"

@@ -67,7 +67,7 @@ def test_stages_from_the_first_that_uses_it_are_owned_when_a_component_is_overri
         ("model: {channels: 8}", ["common", "x", "x"]),
         ("train: {epochs: 1}", ["common", "x", "x"]),
         ("runtime: {seed: 1}", ["common", "x", "x"]),
-        ("evaluate: {calibration_bins: 5}", ["common", "common", "x"]),
+        ("evaluate: {metrics: {calibration_error: {n_bins: 5}}}", ["common", "common", "x"]),
     ],
 )
 def test_stages_from_the_first_that_reads_it_are_owned_when_a_param_is_set(
@@ -79,8 +79,8 @@ def test_stages_from_the_first_that_reads_it_are_owned_when_a_param_is_set(
 
 def test_stages_are_inherited_from_the_nearest_owner_when_experiments_inherit_in_a_chain(checkout: Checkout) -> None:
     checkout.experiment("a", model=override("model"))
-    checkout.experiment("b", "inherits: a\nparams: {evaluate: {calibration_bins: 5}}\n")
-    checkout.experiment("c", "inherits: b\nparams: {evaluate: {calibration_bins: 6}}\n")
+    checkout.experiment("b", "inherits: a\nparams: {evaluate: {metrics: {calibration_error: {n_bins: 5}}}}\n")
+    checkout.experiment("c", "inherits: b\nparams: {evaluate: {metrics: {calibration_error: {n_bins: 6}}}}\n")
     checkout.experiment("d", "inherits: c\nparams: {train: {epochs: 1}}\n")
     assert owners(checkout, "b") == ["common", "a", "b"]
     assert owners(checkout, "c") == ["common", "a", "c"]
@@ -134,7 +134,7 @@ def test_package_overrides_a_component_when_its_class_is_in_its_init(checkout: C
 def test_setting_is_a_param_of_the_stages_when_experiment_yaml_names_a_component(checkout: Checkout) -> None:
     checkout.experiment("a", model=override("model", "Net"), nets=override("model", "Wide"))
     checkout.experiment("b", "inherits: a\ncomponents: {model: 'experiments.a.nets:Wide'}\n")
-    checkout.experiment("c", "inherits: b\nparams: {evaluate: {calibration_bins: 5}}\n")
+    checkout.experiment("c", "inherits: b\nparams: {evaluate: {metrics: {calibration_error: {n_bins: 5}}}}\n")
     assert owners(checkout, "b") == ["common", "b", "b"]
     assert owners(checkout, "c") == ["common", "b", "c"]
     declared = {"components.model": "experiments.a.nets:Wide"}
@@ -233,14 +233,19 @@ def test_files_stand_in_the_experiments_folder_when_it_is_not_the_common_build(
     assert (place("common"), place("x")) == (common, other)
 
 
-def test_containers_are_no_input_of_any_stage_when_params_describe_them(checkout: Checkout) -> None:
-    checkout.experiment("x", "params: {model: {channels: 48}, container: {memory_gib: 4}}\n")
+CIRCUMSTANCES = ["container: {memory_gib: 4}", "monitoring: {loggers: [tensorboard]}"]
+
+
+@pytest.mark.parametrize("section", CIRCUMSTANCES)
+def test_circumstances_are_no_input_of_any_stage_when_params_describe_them(checkout: Checkout, section: str) -> None:
+    checkout.experiment("x", f"params: {{model: {{channels: 48}}, {section}}}\n")
     for stage in STAGES:
         keys = {key for params in stage_of(checkout, "x", stage).params.values() for key in params}
         assert keys
-        assert not [key for key in keys if "container" in key]
+        assert not [key for key in keys if key.startswith(("container", "monitoring"))]
 
 
-def test_experiment_is_refused_when_it_changes_nothing_but_its_containers(checkout: Checkout) -> None:
-    checkout.experiment("x", "params: {container: {memory_gib: 4}}\n")
+@pytest.mark.parametrize("section", CIRCUMSTANCES)
+def test_experiment_is_refused_when_it_changes_nothing_but_its_circumstances(checkout: Checkout, section: str) -> None:
+    checkout.experiment("x", f"params: {{{section}}}\n")
     assert find_fault(checkout).startswith("error: experiments/x/experiment.yaml:1:1: changes nothing of 'common'\n")

@@ -177,10 +177,10 @@ def test_stage_runs_when_the_result_of_its_upstream_changed(recorded: Checkout) 
     out["md5"] = hash_out(recorded.root, f"common/{data}", recorded.project().index)
     write_lock(recorded, "common", stages)
     common, x = plan(recorded, "common"), plan(recorded, "x")
-    changed = "the result of prepare changed"
+    changed, of_common = "the result of prepare changed", "the result of prepare of common changed"
     assert common["prepare"].state is State.UP_TO_DATE
     assert describe(common["train"]) == (State.RUN, [("upstream", data, changed)])
-    assert describe(x["train"]) == (State.RUN, [("upstream", f"../../common/{data}", changed)])
+    assert describe(x["train"]) == (State.RUN, [("upstream", f"../../common/{data}", of_common)])
 
 
 def test_stage_runs_when_it_takes_its_input_from_another_owner(recorded: Checkout) -> None:

@@ -3,10 +3,13 @@
 import io
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from pipeline.progress import Progress
+from pipeline.workspace import write_json
+from tests.pipeline.test_bars import PROGRESS, TEXT
 
 STAGES = [("x", "train"), ("x", "evaluate")]
 
@@ -96,3 +99,51 @@ def test_what_waits_is_counted_when_there_are_more_stages_than_lines(monkeypatch
     screen = read_screen(terminal)
     assert "… 38 waiting, 1 done" in screen
     assert all(f"x{number} " in screen.rpartition("experiment")[2] for number in range(40))
+
+
+# Wide enough for a row with its bar.
+ROW = r"x +train +running +\d+ s +━{9} +" + re.escape(TEXT)
+
+
+def test_bar_stands_in_the_place_of_the_line_when_the_stage_trains(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    terminal = open_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "150")
+    path = tmp_path / "progress.json"
+    with Progress(STAGES) as progress:
+        progress.start(("x", "train"), path)
+        progress.say(("x", "train"), "epoch 9/20  loss 0.0312")
+        write_json(path, PROGRESS)
+    assert re.search(ROW, read_screen(terminal))
+    assert "epoch 9/20  loss 0.0312\n" not in read_screen(terminal)
+
+
+def test_last_line_is_shown_when_the_file_for_the_bar_is_damaged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    terminal = open_terminal(monkeypatch)
+    (tmp_path / "progress.json").write_text("{")
+    with Progress(STAGES) as progress:
+        progress.start(("x", "train"), tmp_path / "progress.json")
+        progress.say(("x", "train"), "epoch 1/2")
+    assert re.search(r"x +train +running +\d+ s +epoch 1/2", read_screen(terminal))
+
+
+def test_there_is_no_bar_when_the_stage_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    terminal = open_terminal(monkeypatch)
+    path = tmp_path / "progress.json"
+    with Progress(STAGES) as progress:
+        progress.start(("x", "train"), path)
+        progress.end(("x", "train"), "failed", "Killed")
+        write_json(path, PROGRESS)
+    assert re.search(r"x +train +failed +\d+ s +Killed", read_screen(terminal))
+    assert "━" not in read_screen(terminal)
+
+
+def test_bar_is_nowhere_when_output_is_no_terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    write_json(tmp_path / "progress.json", PROGRESS)
+    with Progress(STAGES) as progress:
+        progress.start(("x", "train"), tmp_path / "progress.json")
+        progress.end(("x", "train"), "done", "")
+    assert re.fullmatch(r"done {8}x: train  \d+ s\n", capsys.readouterr().out)

@@ -66,7 +66,7 @@ def test_a_sound_experiment_is_selected_when_another_is_faulty(checkout: Checkou
 
 def test_ancestors_are_known_when_ownership_is_asked_for_their_heir(checkout: Checkout) -> None:
     checkout.experiment("a", model=override("model"))
-    checkout.experiment("b", "inherits: a\nparams: {evaluate: {calibration_bins: 5}}\n")
+    checkout.experiment("b", "inherits: a\nparams: {evaluate: {metrics: {calibration_error: {n_bins: 5}}}}\n")
     project = checkout.project()
     ownership = project.ownership(project.select(("b",)))
     assert [ownership.owner("b", stage) for stage in ("prepare", "train", "evaluate")] == ["common", "a", "b"]

@@ -42,7 +42,7 @@ def test_result_is_the_owners_when_the_evaluation_is_inherited(checkout: Checkou
         ("metrics", "[0.9]", "the file is [0.9], wanted a mapping of keys to values"),
         ("certificate", None, "is missing"),
         ("certificate", "", "cannot be read"),
-        ("certificate", '{"version": 1}', "the file lacks the key 'dtype'"),
+        ("certificate", '{"version": 2}', "the file lacks the key 'dtype'"),
     ],
 )
 def test_fault_is_named_when_there_is_no_result(checkout: Checkout, name: str, text: str | None, fault: str) -> None:
@@ -53,6 +53,20 @@ def test_fault_is_named_when_there_is_no_result(checkout: Checkout, name: str, t
         path.write_text(text)
     expected = f"no result: common/outputs/evaluate/{name}.json {fault}"
     assert read(checkout) == Result("common", {}, {}, expected)
+
+
+def test_metrics_are_read_but_do_not_compare_when_the_certificate_is_older(checkout: Checkout) -> None:
+    write_result(checkout, "common", {"accuracy": 0.9}, version=1, procedure_sha256="4" * 64)
+    older = read(checkout)
+    assert (older.metrics, older.fault) == ({"accuracy": 0.9}, "")
+    _, row = compare([older, make_result("x", 0.5)], {"x": "common"})
+    assert row.differences == {"accuracy": ["older certificate: evaluate again"]}
+
+
+def test_fault_is_named_when_the_certificate_is_of_a_version_to_come(checkout: Checkout) -> None:
+    write_result(checkout, "common", {"accuracy": 0.9}, version=3)
+    expected = "no result: common/outputs/evaluate/certificate.json 'version' 2 was expected"
+    assert read(checkout).fault == expected
 
 
 # Comparing

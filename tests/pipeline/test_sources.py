@@ -112,6 +112,7 @@ def test_class_is_described_when_it_stands_at_the_top_level() -> None:
 
 
 INTEGERS = {"type": "array", "items": {"type": "integer"}}
+CHOICE = {"type": "object", "properties": {"name": {"type": "string"}}}
 
 
 @pytest.mark.parametrize(
@@ -140,10 +141,15 @@ INTEGERS = {"type": "array", "items": {"type": "integer"}}
         ("int | None", {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
         ("int | str | None", {"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]}),
         ("Optional[float]", {"anyOf": [{"type": "number"}, {"type": "null"}]}),
-        ("Path", {}),
-        ("Path | None", {}),
-        ("Any", {}),
-        ("torch.Tensor", {}),
+        ("Role", {"x-class": "Role"}),
+        ("'roles.Role'", {"x-class": "roles.Role"}),
+        ("Path | None", {"anyOf": [{"x-class": "Path"}, {"type": "null"}]}),
+        ("Mapping[str, Role]", {"type": "object", "additionalProperties": {"x-class": "Role"}}),
+        ("LossChoice", {**CHOICE, "x-choice": "loss"}),
+        ("config.OptimizerChoice", {**CHOICE, "x-choice": "optimizer"}),
+        ("SchedulerChoice | None", {"anyOf": [{**CHOICE, "x-choice": "scheduler"}, {"type": "null"}]}),
+        ("Mapping[str, MetricChoice]", {"type": "object", "additionalProperties": {**CHOICE, "x-choice": "metric"}}),
+        ("BuiltModel", {"type": "string", "x-built-model": True}),
         ("Float[Tensor, 'batch channels']", {}),
         ("Literal[Mode.FAST]", {}),
         ("tuple[()]", {"type": "array", "prefixItems": [], "minItems": 0, "maxItems": 0}),
@@ -153,6 +159,13 @@ INTEGERS = {"type": "array", "items": {"type": "integer"}}
 )
 def test_annotation_becomes_the_schema_that_values_have_to_fit(annotation: str, schema: dict[str, Any]) -> None:
     assert read_field(f"x: {annotation}") == {"schema": schema, "required": True}
+
+
+def test_place_of_a_default_is_noted_when_it_may_name_a_built_model() -> None:
+    schema = {"type": "string", "x-built-model": True}
+    assert read_field("x: BuiltModel = 'wide'") == {"schema": schema, "required": False, "default_at": [2, 21]}
+    optional = {"anyOf": [schema, {"type": "null"}]}
+    assert read_field("x: BuiltModel | None = None") == {"schema": optional, "required": False}
 
 
 @pytest.mark.parametrize("declaration", ["x: int = 3", "x: list[int] = field(default_factory=list)"])

@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+from tests.checkouts import with_bins
 from tests.workflows.labs import TIMEOUT_S, Lab
 
 WORKFLOW = """\
@@ -22,7 +23,7 @@ jobs:
 
 
 def test_plans_are_the_same_everywhere(lab: Lab, image: str, tmp_path: Path) -> None:
-    lab.experiment("bins", "params:\n  evaluate: {calibration_bins: 7}\n")
+    lab.experiment("bins", with_bins(7))
     lab.write("common/loader.py", (lab.root / "common/loader.py").read_text() + "# edited\n")
     lab.write(".github/workflows/parity.yml", WORKFLOW)
     lab.commit()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.comments import MARKER
+from tests.checkouts import with_bins
 from tests.standins.github import GitHubStandIn
 from tests.workflows.labs import REPOSITORY, ActRun, Lab
 
@@ -46,7 +47,7 @@ def open_pull_request(lab: Lab, github: GitHubStandIn, branch: str, source: str 
 def start_branch(lab: Lab, branch: str) -> None:
     """Commit a change of `judge`, which trains nothing, to a new branch."""
     lab.git("checkout", "--quiet", "-b", branch)
-    lab.experiment("judge", "description: fewer bins\nparams:\n  evaluate: {calibration_bins: 5}\n")
+    lab.experiment("judge", with_bins(5))
     lab.commit()
 
 

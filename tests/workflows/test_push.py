@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from pipeline.manifest import find_damage
+from tests.checkouts import with_bins
 from tests.workflows.labs import ActRun, Lab
 
 BROKEN = """\
@@ -124,7 +125,7 @@ def test_nothing_trains_when_only_an_evaluator_changes(lab: Lab) -> None:
 
 def test_others_results_are_saved_and_the_run_is_red_when_an_experiment_fails(lab: Lab) -> None:
     lab.experiment("broken", "description: does not fit\n", model=BROKEN)
-    lab.experiment("fine", "params:\n  evaluate: {calibration_bins: 7}\n")
+    lab.experiment("fine", with_bins(7))
     lab.experiment("misspelt", "params:\n  evaluate: {calibration_bin: 7}\n")
     lab.commit()
     run = lab.act("push", lab.push(), "--var", "FORCE_RESULTS=branch")
@@ -160,7 +161,7 @@ def test_nothing_runs_when_only_docs_change(lab: Lab) -> None:
 
 
 def test_plain_act_rehearses_a_push_without_pushing(lab: Lab) -> None:
-    lab.experiment("bins", "params:\n  evaluate: {calibration_bins: 7}\n")
+    lab.experiment("bins", with_bins(7))
     lab.commit()
     before = lab.git("ls-remote", "origin")
     run = lab.act("push")  # neither payload nor variables: what a researcher types

@@ -64,7 +64,7 @@ def test_the_field_is_named_when_results_do_not_compare(compared: Checkout, forc
 
 
 def test_baseline_is_the_named_one_when_there_is_one(compared: Checkout, force: Callable[..., Ended]) -> None:
-    compared.experiment("y", "inherits: x\nparams: {evaluate: {calibration_bins: 5}}\n")
+    compared.experiment("y", "inherits: x\nparams: {evaluate: {metrics: {calibration_error: {n_bins: 5}}}}\n")
     record(compared)
     set_result(compared, "y", "experiments/y", {"accuracy": 1.0})
     y, common = json.loads(force("compare", "y", "--baseline", "common", "--json").out)

@@ -51,6 +51,19 @@ def test_faulty_experiments_are_listed_too_when_there_are_some(checkout: Checkou
     assert "experiments/void/experiment.yaml:1:1: changes nothing of 'common'" in ended.err
 
 
+def test_experiments_are_faulty_when_their_trainings_wait_for_each_other(
+    checkout: Checkout, force: Callable[..., Ended]
+) -> None:
+    checkout.experiment("a", "params: {model: {init_from: b}}\n")
+    checkout.experiment("b", "params: {model: {init_from: a}}\n")
+    ended = force("ls")
+    assert [line.split()[:2] for line in ended.out.splitlines()[2:]] == [["a", "?"], ["b", "?"]]
+    assert ended.err == (
+        "error: experiments/a/experiment.yaml:1:29: trainings wait for each other's built models: a → b → a\n"
+        "hint: set model.init_from to another experiment, or to null\n"
+    )
+
+
 def test_faulty_experiments_are_marked_when_programs_ask(checkout: Checkout, force: Callable[..., Ended]) -> None:
     checkout.experiment("broken", "colour: red\n")
     ended = force("ls", "--json")

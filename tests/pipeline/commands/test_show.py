@@ -52,7 +52,22 @@ def test_each_value_has_the_file_and_line_it_comes_from_when_programs_ask(
 def test_params_are_named_when_an_override_does_not_take_them(checkout: Checkout, force: Callable[..., Ended]) -> None:
     checkout.experiment("a", model=OWN_CONFIG)
     assert json.loads(force("show", "a", "--json").out)["dropped_params"] == ["model.dropout"]
-    assert "not taken by its components: model.dropout" in force("show", "a").out.splitlines()
+    assert "not inherited: model.dropout" in force("show", "a").out.splitlines()
+
+
+def test_built_models_that_training_takes_are_named(checkout: Checkout, force: Callable[..., Ended]) -> None:
+    checkout.experiment("wide", "params: {model: {channels: 64}}\n")
+    checkout.experiment("judge", "inherits: wide\n", evaluator=override("evaluator"))
+    checkout.experiment("a", "params:\n  model: {init_from: judge}\n")
+    shown = json.loads(force("show", "a", "--json").out)
+    assert shown["built_models"] == {"model.init_from": {"experiment": "judge", "owner": "wide"}}
+    assert shown["params"]["model.init_from"] == {
+        "value": "judge",
+        "file": "experiments/a/experiment.yaml",
+        "line": 2,
+    }
+    line = "training starts from the built model of judge, which is that of wide (model.init_from)"
+    assert line in force("show", "a").out.splitlines()
 
 
 def test_tables_are_printed_when_people_ask(checkout: Checkout, force: Callable[..., Ended]) -> None:

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
+from pipeline import monitoring
 from pipeline.checkpoints import hold_checkpoints
+from pipeline.containers import IMAGE_VARIABLE, ContainerSpec
+from pipeline.errors import ToolError
+from pipeline.installing import suggest_install
+from pipeline.tools import docker
 from tests.checkouts import Checkout, Ended
 from tests.recorded import METRICS, make_certificate, record
 
@@ -84,6 +89,7 @@ def stages(
 
 def test_process_is_told_its_params_but_nothing_of_containers(stages: Stages) -> None:
     assert stages.run("train").status == 0
+    assert stages.task["experiment"] == "x"
     params = stages.task["params"]
     assert params["train"]["epochs"] == 5
     assert set(params) == {"data", "loader", "model", "train", "evaluate", "runtime"}
@@ -129,6 +135,53 @@ def test_other_stages_keep_no_state(stages: Stages, stage: str) -> None:
     assert stages.task["checkpoint_dir"] == ""
 
 
+def test_training_is_told_who_hears_of_it(stages: Stages) -> None:
+    assert stages.run("train").status == 0
+    assert stages.task["monitoring"] == {"loggers": [], "checkpoint_minutes": 10}
+    text = "params: {train: {epochs: 5}, monitoring: {loggers: [tensorboard], checkpoint_minutes: null}}\n"
+    stages.checkout.experiment("x", text)
+    assert stages.run("train") == Ended(0, "the stage runs\n", "")  # dvc.yaml is as it was
+    assert stages.task["monitoring"] == {"loggers": ["tensorboard"], "checkpoint_minutes": None}
+    assert stages.task["log_dir"] == str(stages.checkout.root / ".force")
+
+
+def test_training_does_not_start_when_the_package_of_a_logger_is_missing(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitoring, "find_spec", lambda name: None)
+    stages.checkout.experiment("x", "params: {train: {epochs: 5}, monitoring: {loggers: [wandb]}}\n")
+    hint = suggest_install("wandb")
+    assert stages.run("train") == Ended(5, "", f"error: Weights & Biases is not installed\nhint: {hint}\n")
+    assert stages.run("evaluate", METRIC_FILES).status == 0  # nobody hears of that
+
+
+class NoEngine:
+    """A Docker engine that keeps what it is asked to create, and creates nothing."""
+
+    spec: ContainerSpec
+
+    def create(self, spec: ContainerSpec, user: str) -> None:
+        """Refuse."""
+        type(self).spec = spec
+        raise ToolError("no container")
+
+
+def test_container_may_write_where_its_loggers_do(stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker, "Engine", NoEngine)
+    monkeypatch.setattr(monitoring, "find_spec", lambda name: None)  # the image has packages of its own
+    for name in (IMAGE_VARIABLE, "WANDB_API_KEY", "WANDB_PROJECT"):
+        monkeypatch.setenv(name, "something")
+    stages.checkout.experiment("x", "params: {train: {epochs: 5}, monitoring: {loggers: [tensorboard, wandb]}}\n")
+    assert "no container" in stages.run("train").err
+    root = stages.checkout.root
+    assert NoEngine.spec.writable[-2:] == (root / ".force/tensorboard", root / ".force/wandb")
+    assert (root / ".force/wandb").is_dir()
+    variables = {name for name in NoEngine.spec.variables if name.startswith("WANDB")}
+    assert variables == {"WANDB_MODE", "WANDB_PROJECT"}
+    assert "no container" in stages.run("evaluate").err
+    assert NoEngine.spec.writable == (root / "experiments/x/outputs/evaluate.partial",)
+
+
 # What it leaves
 
 
@@ -143,6 +196,13 @@ def test_results_and_costs_are_there_when_the_process_is_done(stages: Stages) ->
     left = {path.name for path in (stages.checkout.root / "experiments/x/outputs/evaluate").iterdir()}
     assert not {"facts.json", "task.json"} & left
     assert {"metrics.json", "certificate.json", "evaluate.log"} <= left
+
+
+def test_file_for_bars_is_gone_when_the_training_is_done(stages: Stages) -> None:
+    assert stages.run("train", "(folder / 'progress.json').write_text('{}')").status == 0
+    left = {path.name for path in (stages.checkout.root / "experiments/x/outputs/train").iterdir()}
+    assert "run.json" in left
+    assert not {"progress.json", "facts.json", "task.json"} & left
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from common import engine
 from common import trainer as trainer_module
 from common.dataset import Metadata, write_dataset
+from common.loggers import History
 from common.model import Model
 from common.saved_model import read_model
 from common.trainer import Trainer
+from pipeline.bars import read_progress
 from pipeline.stages import train
 from pipeline.stages.task import Task
-from pipeline.stages.train import History
+from pipeline.stages.trackers import ProgressFile
 from pipeline.validation import find_faults
 from pipeline.workspace import write_json
 from tests.checkouts import ROOT
@@ -83,15 +85,15 @@ class Killed(BaseException):
 
 def _run_until(task: Task, num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the stage until it has recorded so many rows and is killed; clear what it wrote, as the next run does."""
-    record = History.record
+    log_epoch = History.log_epoch
 
     def record_until(history: History, row: dict[str, Any]) -> None:
-        record(history, row)
+        log_epoch(history, row)
         if len(history.rows) == num_rows:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(History, "record", record_until)
+        patch.setattr(History, "log_epoch", record_until)
         with pytest.raises(Killed):
             train.run(task)
     _clear(task)
@@ -140,23 +142,6 @@ def _read_log(process: subprocess.Popen[str]) -> str:
     return process.stdout.read()
 
 
-def test_history_is_on_disk_after_each_row(tmp_path: Path) -> None:
-    history = History(tmp_path)
-    assert (tmp_path / "history.jsonl").read_text() == ""
-    for epoch in (1, 2):
-        history.record({"epoch": epoch, "loss": 0.5})
-        lines = (tmp_path / "history.jsonl").read_text().splitlines()
-        assert [json.loads(line)["epoch"] for line in lines] == list(range(1, epoch + 1))
-
-
-def test_table_has_a_column_for_each_key_when_rows_differ(tmp_path: Path) -> None:
-    history = History(tmp_path)
-    history.record({"epoch": 1, "loss": 0.5})
-    history.record({"epoch": 2, "loss": 0.25, "rate": 0.1})
-    history.write_table()
-    assert (tmp_path / "history.csv").read_text() == "epoch,loss,rate\n1,0.5,\n2,0.25,0.1\n"
-
-
 def test_stage_leaves_model_history_and_config(tmp_path: Path) -> None:
     task = _make_task(tmp_path, {"hidden": 6})
     figures = train.run(task)
@@ -185,6 +170,44 @@ def test_model_has_its_default_config_when_the_params_say_nothing_of_it(tmp_path
     task = _make_task(tmp_path, None)
     train.run(task)
     assert json.loads((task.target_dir / "model" / "model.json").read_text())["config"] == {"hidden": 4}
+
+
+def test_stage_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = replace(_make_task(tmp_path, {}), experiment="x")
+    fractions: list[float] = []
+
+    def keep_fraction(file: ProgressFile, row: Mapping[str, float]) -> None:
+        progress = read_progress(task.target_dir / "progress.json")
+        assert progress
+        fractions.append(progress["fraction"])
+
+    monkeypatch.setattr(ProgressFile, "log_epoch", keep_fraction)
+    train.run(task)
+    progress = read_progress(task.target_dir / "progress.json")
+    assert fractions == [0, 0.5]
+    assert progress
+    assert (progress["experiment"], progress["status"], progress["fraction"]) == ("x", "finished", 1)
+    assert {"train_loss", "valid_accuracy", "samples_per_s"} <= set(progress["metrics"])
+
+
+def test_failure_is_told_when_training_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(trainer: Trainer, *_: Any) -> None:
+        raise FloatingPointError("the training loss is nan in epoch 1")
+
+    monkeypatch.setattr(Trainer, "fit", fail)
+    task = _make_task(tmp_path, {})
+    with pytest.raises(FloatingPointError):
+        train.run(task)
+    progress = read_progress(task.target_dir / "progress.json")
+    assert progress
+    assert progress["status"] == "failed"
+
+
+def test_events_are_written_when_a_logger_is_asked_for(tmp_path: Path) -> None:
+    log_dir = tmp_path / "logs"
+    task = replace(_make_task(tmp_path, {}), experiment="x", log_dir=str(log_dir))
+    train.run(replace(task, monitoring={"loggers": ["tensorboard"]}))
+    assert len(list((log_dir / "tensorboard/x").glob("events.*"))) == 1
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "history.csv", "config.json", "model"])

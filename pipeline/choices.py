@@ -1,0 +1,50 @@
+"""Check choices: mappings with the `name` of a class or function and the arguments to call it with.
+
+The catalog says which there are: `python -m common.catalog` makes it from the installed torch and torchmetrics, which
+planning never loads.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.configs import Node
+from pipeline.errors import suggest
+from pipeline.validation import Fault, Schema, find_located_faults
+
+CATALOG_PATH = Path(__file__).parent / "catalog.json"
+
+
+@cache
+def load_catalog() -> dict[str, dict[str, Any]]:
+    """Return kind → name → {arguments: name → JSON Schema, required: names} of what choices may name."""
+    catalog: dict[str, dict[str, Any]] = json.loads(CATALOG_PATH.read_bytes())
+    return catalog
+
+
+def find_choice_faults(node: Node) -> Iterator[Fault]:
+    """Yield what is wrong with a choice."""
+    if "name" not in node.value:
+        yield Fault(f"'{node.key}' lacks the key 'name'", node.path, is_key=True)
+        return
+    name, known = node.value["name"], load_catalog()[node.kind]
+    if name not in known:
+        message = f"'{node.key}' names {json.dumps(name)}, which is no {node.kind}{suggest(str(name), list(known))}"
+        yield Fault(message, (*node.path, "name"))
+        return
+    arguments, required = known[name]["arguments"], known[name]["required"]
+    given = {key: value for key, value in node.value.items() if key != "name"}
+    for key in given:
+        if key not in arguments:
+            yield Fault(f"'{name}' takes no '{key}'{suggest(key, list(arguments))}", (*node.path, key), is_key=True)
+    for key in required:
+        if key not in given:
+            yield Fault(f"'{name}' needs '{key}'", node.path, is_key=True)
+    yield from find_located_faults(_arguments_schema(node.kind, name), given, node.path)
+
+
+@cache
+def _arguments_schema(kind: str, name: str) -> Schema:
+    return Schema({"type": "object", "properties": load_catalog()[kind][name]["arguments"]})
