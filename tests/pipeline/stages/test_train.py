@@ -24,7 +24,7 @@ from common import trainer as trainer_module
 from common.dataset import Metadata, write_dataset
 from common.loggers import History
 from common.model import Model
-from common.saved_model import read_model
+from common.saved_model import WeightsError, read_model, write_model
 from common.trainer import Trainer
 from pipeline.bars import read_progress
 from pipeline.stages import train
@@ -148,7 +148,7 @@ def test_stage_leaves_model_history_and_config(tmp_path: Path) -> None:
     assert figures["num_samples"] == 2 * len(make_dataset().train)
     assert len((task.target_dir / "history.jsonl").read_text().splitlines()) == 2
     assert len((task.target_dir / "history.csv").read_text().splitlines()) == 3
-    model = read_model(TwoLayers, make_dataset().metadata, task.target_dir / "model")
+    model = read_model(TwoLayers, task.target_dir / "model")
     assert model.state_dict()["layers.1.weight"].shape == (6, 16)
     config = json.loads((task.target_dir / "config.json").read_text())
     assert config["components"]["model"] == "TwoLayers"
@@ -162,7 +162,7 @@ def test_model_is_that_of_the_trainer_on_shuffled_batches_when_seeded_alike(tmp_
     model = TwoLayers(Config(hidden=6), dataset.metadata)
     shuffled = make_loader(dataset.train, training=True, batch_size=16)
     trainer.fit(model, shuffled, make_loader(dataset.valid), lambda row: None)
-    built = read_model(TwoLayers, dataset.metadata, task.target_dir / "model").state_dict()
+    built = read_model(TwoLayers, task.target_dir / "model").state_dict()
     assert all(torch.equal(built[name], tensor) for name, tensor in model.state_dict().items())
 
 
@@ -208,6 +208,64 @@ def test_events_are_written_when_a_logger_is_asked_for(tmp_path: Path) -> None:
     task = replace(_make_task(tmp_path, {}), experiment="x", log_dir=str(log_dir))
     train.run(replace(task, monitoring={"loggers": ["tensorboard"]}))
     assert len(list((log_dir / "tensorboard/x").glob("events.*"))) == 1
+
+
+@pytest.fixture
+def other_dir(tmp_path: Path) -> Path:
+    """A built model, all of whose weights are 1."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    metadata = make_dataset().metadata
+    model = TwoLayers(Config(hidden=6), metadata)
+    for tensor in model.state_dict().values():
+        tensor.fill_(1)
+    write_model(model, Config(hidden=6), metadata, folder)
+    return folder
+
+
+def _is_filled(state: Mapping[str, Tensor], prefix: str) -> bool:
+    return all(bool((tensor == 1).all()) for name, tensor in state.items() if name.startswith(prefix))
+
+
+def _take(task: Task, folder: Path, **model: Any) -> Task:
+    """Return the task of a training that takes the model in `folder`, as `other`, and trains no epoch."""
+    _clear(task)
+    built = {"other": {"folder": str(folder), "component": [__name__, "TwoLayers"]}}
+    return replace(task, params={**task.params, "model": model, "train": {"epochs": 0}}, built_models=built)
+
+
+def test_trainer_gets_the_models_that_others_built(
+    tmp_path: Path, other_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: dict[str, nn.Module] = {}
+    monkeypatch.setattr(Trainer, "fit", lambda trainer, model, *_: heard.update(trainer.built_models, own=model))
+    train.run(_take(_make_task(tmp_path, {}), other_dir, hidden=6))
+    assert set(heard) == {"other", "own"}
+    assert _is_filled(heard["other"].state_dict(), "")
+    assert not _is_filled(heard["own"].state_dict(), "")
+
+
+def test_training_is_the_same_when_it_takes_models_of_others(tmp_path: Path, other_dir: Path) -> None:
+    task = _make_task(tmp_path, {"hidden": 6})
+    train.run(task)
+    alone = _read_results(task)
+    train.run(replace(_take(task, other_dir), params=task.params))
+    assert _read_results(task) == alone
+
+
+def test_training_starts_from_the_weights_that_the_params_name(tmp_path: Path, other_dir: Path) -> None:
+    task = _take(_make_task(tmp_path, {}), other_dir, hidden=6, init_from="other")
+    train.run(task)
+    model = json.loads((task.target_dir / "model/model.json").read_text())
+    assert model["config"] == {"hidden": 6}
+    assert _is_filled(read_model(TwoLayers, task.target_dir / "model").state_dict(), "")
+    task = _take(task, other_dir, hidden=6, init_from="other", init_map={"layers.1.": "layers.1."})
+    train.run(task)
+    state = read_model(TwoLayers, task.target_dir / "model").state_dict()
+    assert _is_filled(state, "layers.1.")
+    assert not _is_filled(state, "layers.2.")
+    with pytest.raises(WeightsError, match=r"'layers.1.weight' is \(5, 16\) here and \(6, 16\) there"):
+        train.run(_take(task, other_dir, hidden=5, init_from="other"))
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "history.csv", "config.json", "model"])
