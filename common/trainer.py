@@ -256,7 +256,7 @@ class Trainer(Engine):
             self.checkpoints.resume(self._list_stateful(), {"meter": progress.meter})
         for row in progress.rows:
             self.loggers.log_epoch(row)
-        self._started, self._started_at = time.perf_counter(), progress.step / self.steps.total
+        self._started, self._started_at = time.perf_counter(), progress.step / max(1, self.steps.total)
         self._next_report = 0.0  # not that of a process before, whose clock was another
         while progress.step < self.steps.total and not self._is_patience_over():
             row = self._run_epoch(train, valid)
