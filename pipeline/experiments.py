@@ -332,7 +332,7 @@ class Experiments:
         """
         settings = merge(below, layer)
         places = Places(settings, layer, self._read_bytes)
-        nodes = layer.find_nodes(settings)
+        nodes = layer.find_nodes({key: setting.value for key, setting in settings.items()})
         built = find_built_models(nodes)
         own = [node for node in nodes if layer.owns(node)]
         problems = [*find_missing(layer, settings), *self._find_faults(own, places, layer.file)]
