@@ -287,3 +287,20 @@ def test_changes_are_found_when_the_checkout_is_a_folder_of_a_larger_repository(
     checkout.commit()
     edit(checkout, "experiments/wide/experiment.yaml", "64", "48")
     assert affected()["wide:train"] == ["model.channels: 64 → 48"]
+
+
+def test_training_is_affected_when_the_one_is_whose_model_it_starts_from(
+    committed: Checkout, affected: Callable[..., Affected]
+) -> None:
+    committed.experiment("started", "params: {model: {init_from: wide}}\n")
+    sync(committed)
+    committed.commit()
+    edit(committed, "experiments/wide/scales.py", "1", "2")
+    assert affected()["started:train"] == ["experiments/wide/scales.py changed", "train of wide is affected"]
+    edit(committed, "experiments/wide/scales.py", "2", "1")
+    edit(committed, "experiments/wide/experiment.yaml", "description: a test", "params: {train: {epochs: 5}}")
+    assert affected()["started:train"] == ["train of wide is affected"]
+    assert affected("HEAD", "started") == {
+        "started:train": ["train of wide is affected"],
+        "started:evaluate": ["train is affected"],
+    }

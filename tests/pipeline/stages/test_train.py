@@ -22,14 +22,12 @@ from torch import Tensor, nn
 from common import engine
 from common import trainer as trainer_module
 from common.dataset import Metadata, write_dataset
-from common.loggers import History
 from common.model import Model
-from common.saved_model import read_model
+from common.saved_model import WeightsError, read_model, write_model
 from common.trainer import Trainer
-from pipeline.bars import read_progress
 from pipeline.stages import train
 from pipeline.stages.task import Task
-from pipeline.stages.trackers import ProgressFile
+from pipeline.stages.train import History
 from pipeline.validation import find_faults
 from pipeline.workspace import write_json
 from tests.checkouts import ROOT
@@ -85,15 +83,15 @@ class Killed(BaseException):
 
 def _run_until(task: Task, num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the stage until it has recorded so many rows and is killed; clear what it wrote, as the next run does."""
-    log_epoch = History.log_epoch
+    record = History.record
 
     def record_until(history: History, row: dict[str, Any]) -> None:
-        log_epoch(history, row)
+        record(history, row)
         if len(history.rows) == num_rows:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(History, "log_epoch", record_until)
+        patch.setattr(History, "record", record_until)
         with pytest.raises(Killed):
             train.run(task)
     _clear(task)
@@ -142,13 +140,30 @@ def _read_log(process: subprocess.Popen[str]) -> str:
     return process.stdout.read()
 
 
+def test_history_is_on_disk_after_each_row(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    assert (tmp_path / "history.jsonl").read_text() == ""
+    for epoch in (1, 2):
+        history.record({"epoch": epoch, "loss": 0.5})
+        lines = (tmp_path / "history.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == list(range(1, epoch + 1))
+
+
+def test_table_has_a_column_for_each_key_when_rows_differ(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.record({"epoch": 1, "loss": 0.5})
+    history.record({"epoch": 2, "loss": 0.25, "rate": 0.1})
+    history.write_table()
+    assert (tmp_path / "history.csv").read_text() == "epoch,loss,rate\n1,0.5,\n2,0.25,0.1\n"
+
+
 def test_stage_leaves_model_history_and_config(tmp_path: Path) -> None:
     task = _make_task(tmp_path, {"hidden": 6})
     figures = train.run(task)
     assert figures["num_samples"] == 2 * len(make_dataset().train)
     assert len((task.target_dir / "history.jsonl").read_text().splitlines()) == 2
     assert len((task.target_dir / "history.csv").read_text().splitlines()) == 3
-    model = read_model(TwoLayers, make_dataset().metadata, task.target_dir / "model")
+    model = read_model(TwoLayers, task.target_dir / "model")
     assert model.state_dict()["layers.1.weight"].shape == (6, 16)
     config = json.loads((task.target_dir / "config.json").read_text())
     assert config["components"]["model"] == "TwoLayers"
@@ -162,7 +177,7 @@ def test_model_is_that_of_the_trainer_on_shuffled_batches_when_seeded_alike(tmp_
     model = TwoLayers(Config(hidden=6), dataset.metadata)
     shuffled = make_loader(dataset.train, training=True, batch_size=16)
     trainer.fit(model, shuffled, make_loader(dataset.valid), lambda row: None)
-    built = read_model(TwoLayers, dataset.metadata, task.target_dir / "model").state_dict()
+    built = read_model(TwoLayers, task.target_dir / "model").state_dict()
     assert all(torch.equal(built[name], tensor) for name, tensor in model.state_dict().items())
 
 
@@ -172,42 +187,62 @@ def test_model_has_its_default_config_when_the_params_say_nothing_of_it(tmp_path
     assert json.loads((task.target_dir / "model" / "model.json").read_text())["config"] == {"hidden": 4}
 
 
-def test_stage_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = replace(_make_task(tmp_path, {}), experiment="x")
-    fractions: list[float] = []
+@pytest.fixture
+def other_dir(tmp_path: Path) -> Path:
+    """A built model, all of whose weights are 1."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    metadata = make_dataset().metadata
+    model = TwoLayers(Config(hidden=6), metadata)
+    for tensor in model.state_dict().values():
+        tensor.fill_(1)
+    write_model(model, Config(hidden=6), metadata, folder)
+    return folder
 
-    def keep_fraction(file: ProgressFile, row: Mapping[str, float]) -> None:
-        progress = read_progress(task.target_dir / "progress.json")
-        assert progress
-        fractions.append(progress["fraction"])
 
-    monkeypatch.setattr(ProgressFile, "log_epoch", keep_fraction)
+def _is_filled(state: Mapping[str, Tensor], prefix: str) -> bool:
+    return all(bool((tensor == 1).all()) for name, tensor in state.items() if name.startswith(prefix))
+
+
+def _take(task: Task, folder: Path, **model: Any) -> Task:
+    """Return the task of a training that takes the model in `folder`, as `other`, and trains no epoch."""
+    _clear(task)
+    built = {"other": {"folder": str(folder), "component": [__name__, "TwoLayers"]}}
+    return replace(task, params={**task.params, "model": model, "train": {"epochs": 0}}, built_models=built)
+
+
+def test_trainer_gets_the_models_that_others_built(
+    tmp_path: Path, other_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: dict[str, nn.Module] = {}
+    monkeypatch.setattr(Trainer, "fit", lambda trainer, model, *_: heard.update(trainer.built_models, own=model))
+    train.run(_take(_make_task(tmp_path, {}), other_dir, hidden=6))
+    assert set(heard) == {"other", "own"}
+    assert _is_filled(heard["other"].state_dict(), "")
+    assert not _is_filled(heard["own"].state_dict(), "")
+
+
+def test_training_is_the_same_when_it_takes_models_of_others(tmp_path: Path, other_dir: Path) -> None:
+    task = _make_task(tmp_path, {"hidden": 6})
     train.run(task)
-    progress = read_progress(task.target_dir / "progress.json")
-    assert fractions == [0, 0.5]
-    assert progress
-    assert (progress["experiment"], progress["status"], progress["fraction"]) == ("x", "finished", 1)
-    assert {"train_loss", "valid_accuracy", "samples_per_s"} <= set(progress["metrics"])
+    alone = _read_results(task)
+    train.run(replace(_take(task, other_dir), params=task.params))
+    assert _read_results(task) == alone
 
 
-def test_failure_is_told_when_training_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(trainer: Trainer, *_: Any) -> None:
-        raise FloatingPointError("the training loss is nan in epoch 1")
-
-    monkeypatch.setattr(Trainer, "fit", fail)
-    task = _make_task(tmp_path, {})
-    with pytest.raises(FloatingPointError):
-        train.run(task)
-    progress = read_progress(task.target_dir / "progress.json")
-    assert progress
-    assert progress["status"] == "failed"
-
-
-def test_events_are_written_when_a_logger_is_asked_for(tmp_path: Path) -> None:
-    log_dir = tmp_path / "logs"
-    task = replace(_make_task(tmp_path, {}), experiment="x", log_dir=str(log_dir))
-    train.run(replace(task, monitoring={"loggers": ["tensorboard"]}))
-    assert len(list((log_dir / "tensorboard/x").glob("events.*"))) == 1
+def test_training_starts_from_the_weights_that_the_params_name(tmp_path: Path, other_dir: Path) -> None:
+    task = _take(_make_task(tmp_path, {}), other_dir, hidden=6, init_from="other")
+    train.run(task)
+    model = json.loads((task.target_dir / "model/model.json").read_text())
+    assert model["config"] == {"hidden": 6}
+    assert _is_filled(read_model(TwoLayers, task.target_dir / "model").state_dict(), "")
+    task = _take(task, other_dir, hidden=6, init_from="other", init_map={"layers.1.": "layers.1."})
+    train.run(task)
+    state = read_model(TwoLayers, task.target_dir / "model").state_dict()
+    assert _is_filled(state, "layers.1.")
+    assert not _is_filled(state, "layers.2.")
+    with pytest.raises(WeightsError, match=r"'layers.1.weight' is \(5, 16\) here and \(6, 16\) there"):
+        train.run(_take(task, other_dir, hidden=5, init_from="other"))
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "history.csv", "config.json", "model"])
