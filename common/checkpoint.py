@@ -5,6 +5,7 @@ A file is written while training goes on, whole or not at all, and the one befor
 out of it. The version of the format and a sha256 follow: a file that is truncated, damaged or foreign is never used.
 """
 
+import copy
 import hashlib
 import logging
 import os
@@ -13,7 +14,7 @@ import random
 import re
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ class Checkpoints:
         Where there is none, `parts` stay as they are, and the files are deleted. `own` are parts that differ between
         processes.
         """
+        self.wait()
         gather(None)  # the first process has looked after the folder
         self._num_fits += 1
         self._newest = None
@@ -223,7 +225,7 @@ def _copy(value: Any, place: str, on_device: list[str]) -> Any:
         return {key: _copy(member, f"{place}/{key}", on_device) for key, member in value.items()}
     if type(value) in (list, tuple):
         return type(value)(_copy(member, f"{place}/{index}", on_device) for index, member in enumerate(value))
-    return value
+    return copy.copy(value) if isinstance(value, set | bytearray | Counter) else value  # a file may hold these, too
 
 
 def _move(value: Any, place: str, on_device: Set[str], device: torch.device) -> Any:

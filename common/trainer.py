@@ -204,7 +204,6 @@ class Trainer(Engine):
             model.compile(mode="default" if config.compile == "on" else config.compile)
         self.progress = Progress()
         self._autocast = self.autocast(config.precision)
-        self._next_report = 0.0
 
     def _choose_replicas(self) -> Replicas:
         if self.config.parallel == "ddp" or self.processes.num == 1:
@@ -257,7 +256,8 @@ class Trainer(Engine):
             self.checkpoints.resume(self._list_stateful(), {"meter": progress.meter})
         for row in progress.rows:
             self.loggers.log_epoch(row)
-        self._started, self._started_at = time.perf_counter(), progress.step / self.steps.total
+        self._started, self._started_at = time.perf_counter(), progress.step / max(1, self.steps.total)
+        self._next_report = 0.0  # not that of a process before, whose clock was another
         while progress.step < self.steps.total and not self._is_patience_over():
             row = self._run_epoch(train, valid)
             self.on_epoch_end(row)
@@ -291,7 +291,7 @@ class Trainer(Engine):
         row |= {f"valid_{name}": value for name, value in self.validate(valid).items()}
         for part in self.parts:
             prefix = "" if part.name == WHOLE else f"{part.name}_"
-            row[f"{prefix}learning_rate"] = part.optimizer.param_groups[0]["lr"]
+            row[f"{prefix}learning_rate"] = float(part.optimizer.param_groups[0]["lr"])  # numpy may have computed it
         return {**row, "samples_per_s": samples_per_s}
 
     @torch.no_grad()

@@ -100,8 +100,8 @@ def test_only_experiments_that_take_it_are_affected_when_a_common_param_changed(
 
 
 def test_stages_are_affected_when_a_param_is_new(committed: Checkout, affected: Callable[..., Affected]) -> None:
-    edit(committed, "experiments/sharp/experiment.yaml", "epochs: 5", "epochs: 5, weight_decay: 0.0")
-    text = "train.weight_decay is set to 0.0 in experiments/sharp/experiment.yaml"
+    edit(committed, "experiments/sharp/experiment.yaml", "epochs: 5", "epochs: 5, optimizer: {weight_decay: 0.0}")
+    text = "train.optimizer.weight_decay is set to 0.0 in experiments/sharp/experiment.yaml"
     assert affected()["sharp:train"] == [text]
 
 
@@ -117,7 +117,7 @@ def test_stages_are_affected_when_a_param_is_given_up(
 
 def test_stages_are_affected_when_the_parent_is_another(committed: Checkout, affected: Callable[..., Affected]) -> None:
     committed.experiment("dull", "params: {train: {epochs: 6}, model: {channels: 8}}\n")
-    committed.experiment("child", "inherits: sharp\nparams: {train: {weight_decay: 0.0}}\n")
+    committed.experiment("child", "inherits: sharp\nparams: {train: {optimizer: {weight_decay: 0.0}}}\n")
     sync(committed)
     committed.commit()
     edit(committed, "experiments/child/experiment.yaml", "sharp", "dull")

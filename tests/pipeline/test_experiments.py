@@ -110,7 +110,7 @@ def test_param_takes_the_place_of_the_parents_when_only_one_of_them_is_a_filled_
     checkout.experiment("net", f"inherits: base\nparams: {{train: {{schedule: {child}}}}}\n")
     net = get(checkout)
     assert net.section("train")["schedule"] == schedule
-    assert len([key for key in net.settings if key.startswith("train.schedule")]) == 1
+    assert len([key for key in net.settings if key.split(".")[1] == "schedule"]) == 1
 
 
 @pytest.mark.parametrize("params", ["{train: {}}", "{train: {schedule: {}}}"])
@@ -241,11 +241,11 @@ def test_param_is_the_same_when_the_index_remembers_it(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setattr(index, "_RACY_NS", 0)  # remember files at once
-    checkout.experiment("net", f"params: {{train: {{learning_rate: {value}}}}}\n")
+    checkout.experiment("net", f"params: {{train: {{optimizer: {{lr: {value}}}}}}}\n")
     project = checkout.project()
-    before = project.experiments.get("net").settings["train.learning_rate"]
+    before = project.experiments.get("net").settings["train.optimizer.lr"]
     project.index.save()
-    assert repr(get(checkout).settings["train.learning_rate"]) == repr(before)
+    assert repr(get(checkout).settings["train.optimizer.lr"]) == repr(before)
 
 
 def test_params_schema_takes_the_fields_of_the_common_configs_and_others_in_overrides(checkout: Checkout) -> None:

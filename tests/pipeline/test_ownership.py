@@ -146,11 +146,11 @@ def test_setting_is_a_param_of_the_stages_when_experiment_yaml_names_a_component
 
 
 def test_param_is_read_from_the_file_that_sets_it_when_it_moves(checkout: Checkout) -> None:
-    checkout.experiment("x", "params: {train: {epochs: 1, learning_rate: 0.003}}\n")
+    checkout.experiment("x", "params: {train: {epochs: 1, optimizer: {lr: 0.003}}}\n")
     params = stage_of(checkout, "x", "train").params
-    assert params["experiments/x/experiment.yaml"] == {"params.train.epochs": 1, "params.train.learning_rate": 0.003}
-    assert "train.learning_rate" not in params["params.yaml"]
-    assert params["params.yaml"]["train.weight_decay"] == 0.05
+    assert params["experiments/x/experiment.yaml"] == {"params.train.epochs": 1, "params.train.optimizer.lr": 0.003}
+    assert "train.optimizer.lr" not in params["params.yaml"]
+    assert params["params.yaml"]["train.optimizer.weight_decay"] == 0.05
 
 
 def test_stage_reads_only_its_own_sections_when_it_is_built(checkout: Checkout) -> None:

@@ -102,7 +102,7 @@ def test_stages_that_read_it_run_when_a_file_changed(recorded: Checkout) -> None
 
 
 def test_an_heir_says_which_file_changed_when_it_is_its_parents(recorded: Checkout) -> None:
-    edit(recorded, "common/trainer.py", "import copy", "import copy  # changed")
+    edit(recorded, "common/trainer.py", "import time", "import time  # changed")
     assert describe(plan(recorded, "x")["train"]) == (
         State.RUN,
         [("file", "common/trainer.py", "common/trainer.py changed")],
@@ -159,12 +159,20 @@ def test_stage_runs_when_a_common_param_changed(recorded: Checkout) -> None:
 
 
 def test_stage_runs_when_a_param_is_set_elsewhere(recorded: Checkout) -> None:
-    edit(recorded, "experiments/x/experiment.yaml", "epochs: 5", "epochs: 5, weight_decay: 0.05")
+    edit(recorded, "experiments/x/experiment.yaml", "epochs: 5", "epochs: 5, optimizer: {weight_decay: 0.05}")
     assert describe(plan(recorded, "x")["train"]) == (
         State.RUN,
         [
-            ("param", "train.weight_decay", "train.weight_decay is no longer read from params.yaml"),
-            ("param", "train.weight_decay", "train.weight_decay is set to 0.05 in experiments/x/experiment.yaml"),
+            (
+                "param",
+                "train.optimizer.weight_decay",
+                "train.optimizer.weight_decay is no longer read from params.yaml",
+            ),
+            (
+                "param",
+                "train.optimizer.weight_decay",
+                "train.optimizer.weight_decay is set to 0.05 in experiments/x/experiment.yaml",
+            ),
         ],
     )
 

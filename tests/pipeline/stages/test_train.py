@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,12 +23,14 @@ from torch import Tensor, nn
 from common import engine
 from common import trainer as trainer_module
 from common.dataset import Metadata, write_dataset
+from common.loggers import History
 from common.model import Model
 from common.saved_model import WeightsError, read_model, write_model
 from common.trainer import Trainer
+from pipeline.bars import read_progress
 from pipeline.stages import train
 from pipeline.stages.task import Task
-from pipeline.stages.train import History
+from pipeline.stages.trackers import ProgressFile
 from pipeline.validation import find_faults
 from pipeline.workspace import write_json
 from tests.checkouts import ROOT
@@ -83,17 +86,20 @@ class Killed(BaseException):
 
 def _run_until(task: Task, num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the stage until it has recorded so many rows and is killed; clear what it wrote, as the next run does."""
-    record = History.record
+    log_epoch = History.log_epoch
 
     def record_until(history: History, row: dict[str, Any]) -> None:
-        record(history, row)
+        log_epoch(history, row)
         if len(history.rows) == num_rows:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(History, "record", record_until)
+        patch.setattr(History, "log_epoch", record_until)
         with pytest.raises(Killed):
             train.run(task)
+    for thread in threading.enumerate():
+        if thread.name == "checkpoint":  # a process that is killed has none that goes on
+            thread.join()
     _clear(task)
 
 
@@ -140,23 +146,6 @@ def _read_log(process: subprocess.Popen[str]) -> str:
     return process.stdout.read()
 
 
-def test_history_is_on_disk_after_each_row(tmp_path: Path) -> None:
-    history = History(tmp_path)
-    assert (tmp_path / "history.jsonl").read_text() == ""
-    for epoch in (1, 2):
-        history.record({"epoch": epoch, "loss": 0.5})
-        lines = (tmp_path / "history.jsonl").read_text().splitlines()
-        assert [json.loads(line)["epoch"] for line in lines] == list(range(1, epoch + 1))
-
-
-def test_table_has_a_column_for_each_key_when_rows_differ(tmp_path: Path) -> None:
-    history = History(tmp_path)
-    history.record({"epoch": 1, "loss": 0.5})
-    history.record({"epoch": 2, "loss": 0.25, "rate": 0.1})
-    history.write_table()
-    assert (tmp_path / "history.csv").read_text() == "epoch,loss,rate\n1,0.5,\n2,0.25,0.1\n"
-
-
 def test_stage_leaves_model_history_and_config(tmp_path: Path) -> None:
     task = _make_task(tmp_path, {"hidden": 6})
     figures = train.run(task)
@@ -176,7 +165,7 @@ def test_model_is_that_of_the_trainer_on_shuffled_batches_when_seeded_alike(tmp_
     dataset, trainer = make_dataset(), Trainer(trainer_module.Config(epochs=2), engine.Config(device="cpu"))
     model = TwoLayers(Config(hidden=6), dataset.metadata)
     shuffled = make_loader(dataset.train, training=True, batch_size=16)
-    trainer.fit(model, shuffled, make_loader(dataset.valid), lambda row: None)
+    trainer.fit(model, shuffled, make_loader(dataset.valid))
     built = read_model(TwoLayers, task.target_dir / "model").state_dict()
     assert all(torch.equal(built[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -185,6 +174,46 @@ def test_model_has_its_default_config_when_the_params_say_nothing_of_it(tmp_path
     task = _make_task(tmp_path, None)
     train.run(task)
     assert json.loads((task.target_dir / "model" / "model.json").read_text())["config"] == {"hidden": 4}
+
+
+def test_stage_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = replace(_make_task(tmp_path, {}), experiment="x")
+    fractions: list[float] = []
+    log_epoch = ProgressFile.log_epoch
+
+    def keep_fraction(file: ProgressFile, row: Mapping[str, float]) -> None:
+        log_epoch(file, row)
+        progress = read_progress(task.target_dir / "progress.json")
+        assert progress
+        fractions.append(progress["fraction"])
+
+    monkeypatch.setattr(ProgressFile, "log_epoch", keep_fraction)
+    train.run(task)
+    progress = read_progress(task.target_dir / "progress.json")
+    assert fractions == [0.5, 1]
+    assert progress
+    assert (progress["experiment"], progress["status"], progress["fraction"]) == ("x", "finished", 1)
+    assert {"train_loss", "valid_accuracy", "samples_per_s"} <= set(progress["metrics"])
+
+
+def test_failure_is_told_when_training_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(trainer: Trainer, *_: Any) -> None:
+        raise FloatingPointError("the training loss is nan in epoch 1")
+
+    monkeypatch.setattr(Trainer, "compute_loss", fail)
+    task = _make_task(tmp_path, {})
+    with pytest.raises(FloatingPointError):
+        train.run(task)
+    progress = read_progress(task.target_dir / "progress.json")
+    assert progress
+    assert progress["status"] == "failed"
+
+
+def test_events_are_written_when_a_logger_is_asked_for(tmp_path: Path) -> None:
+    log_dir = tmp_path / "logs"
+    task = replace(_make_task(tmp_path, {}), experiment="x", log_dir=str(log_dir))
+    train.run(replace(task, monitoring={"loggers": ["tensorboard"]}))
+    assert len(list((log_dir / "tensorboard/x").glob("events.*"))) == 1
 
 
 @pytest.fixture
@@ -215,7 +244,12 @@ def test_trainer_gets_the_models_that_others_built(
     tmp_path: Path, other_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: dict[str, nn.Module] = {}
-    monkeypatch.setattr(Trainer, "fit", lambda trainer, model, *_: heard.update(trainer.built_models, own=model))
+
+    def hear(trainer: Trainer, model: nn.Module, *_: Any) -> nn.Module:
+        heard.update(trainer.built_models, own=model)
+        return model
+
+    monkeypatch.setattr(Trainer, "fit", hear)
     train.run(_take(_make_task(tmp_path, {}), other_dir, hidden=6))
     assert set(heard) == {"other", "own"}
     assert _is_filled(heard["other"].state_dict(), "")
@@ -273,7 +307,7 @@ def test_stage_trains_anew_when_its_training_is_finished(tmp_path: Path, caplog:
     task = replace(_make_task(tmp_path, {}), checkpoint_dir=str(tmp_path / "checkpoints"))
     train.run(task)
     whole = _read_results(task)
-    assert sorted(os.listdir(task.checkpoint_dir)) == ["finished", "fit-1-epoch-1.pt", "fit-1-epoch-2.pt"]
+    assert sorted(os.listdir(task.checkpoint_dir)) == ["finished", "fit-1-step-3.pt", "fit-1-step-6.pt"]
     _clear(task)
     caplog.clear()
     train.run(task)
@@ -290,7 +324,7 @@ def test_throughput_is_that_of_all_processes_when_the_stage_was_killed(
 ) -> None:
     task = replace(_make_task(tmp_path, {}), checkpoint_dir=str(tmp_path / "checkpoints"))
     _run_until(task, 2, monkeypatch)
-    before = torch.load(Path(task.checkpoint_dir) / "fit-1-epoch-1.pt", weights_only=True)["seconds"]
+    before = torch.load(Path(task.checkpoint_dir) / "fit-1-step-3.pt", weights_only=True)["seconds"]
     figures = train.run(task)
     assert 0 < figures["samples_per_s"] < figures["num_samples"] / before
 
@@ -300,7 +334,7 @@ def test_stage_leaves_what_it_would_have_left_when_its_process_is_killed_again_a
     task = _make_task(tmp_path, {"channels": 4, "dropout": 0.5})
     task.components["model"] = ["common.model", "ConvNet"]
     task.components["loader"] = ["experiments.random_shifts.loader", "ShiftingLoader"]
-    task.components["trainer"] = ["tests.common.test_trainer", "AveragingTrainer"]
+    task.components["trainer"] = ["tests.common.test_resuming", "CustomTrainer"]
     task.params.update(loader={"batch_size": 4}, train={"epochs": 20})
     with _start(task) as process:
         assert "epoch 20/20" in _read_log(process)
@@ -313,7 +347,7 @@ def test_stage_leaves_what_it_would_have_left_when_its_process_is_killed_again_a
             assert any(line.startswith(f"epoch {epoch}/20") for line in process.stdout)
             process.kill()
     with _start(task) as process:
-        resumed = re.search(r"^resumed after epoch (\d+)/20 from fit-1-epoch-\1\.pt$", _read_log(process), re.MULTILINE)
+        resumed = re.search(r"^resumed after step (\d+) from fit-1-step-\1\.pt$", _read_log(process), re.MULTILINE)
     assert resumed
-    assert int(resumed[1]) >= moments[-1] - 1
+    assert int(resumed[1]) >= 12 * (moments[-1] - 2)  # the state of the epoch before may not have been written yet
     assert _read_results(task) == whole, f"killed in the epochs {moments}"
