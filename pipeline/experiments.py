@@ -39,7 +39,7 @@ from pipeline.effective import (
 from pipeline.errors import ConfigError, Problem, UsageError, suggest
 from pipeline.index import FileIndex
 from pipeline.modules import ModuleGraph
-from pipeline.params import Setting, find_dotted, flatten, nest
+from pipeline.params import Setting, find_dotted, flatten, is_set, nest
 from pipeline.validation import Fault, Schema, find_problems, load_schema
 
 COMMON = "common"
@@ -238,7 +238,7 @@ class Experiments:
             raise ConfigError(problems)
         sections, inherited = self._find_sections(components), self._find_sections(parent.components)
         replaced = frozenset(name for name in sections if sections[name].config != inherited[name].config)
-        leaves = {key: v for key, v in flatten(overrides or {}) if v != {}}  # merging nothing changes nothing
+        leaves = {key: v for key, v in flatten(overrides or {}) if v != {} or _is_new_entry(key, parent)}
         layer = Layer(path, ("params",), leaves, sections, replaced)
         settings, models = self._lay_over(parent.settings, parent.built_models, layer, name)
         description, owner = document.get("description", ""), document.get("owner", "")
@@ -334,7 +334,7 @@ class Experiments:
         """
         settings = merge(below, layer)
         places = Places(settings, layer, self._read_bytes)
-        nodes = layer.find_nodes(settings)
+        nodes = layer.find_nodes({key: setting.value for key, setting in settings.items()})
         built = find_built_models(nodes)
         own = [node for node in nodes if layer.owns(node)]
         problems = [*find_missing(layer, settings), *self._find_faults(own, places, layer.file)]
@@ -404,6 +404,11 @@ class Experiments:
 
     def _read_bytes(self, path: str) -> bytes:
         return (self.root / path).read_bytes()
+
+
+def _is_new_entry(key: str, parent: Experiment) -> bool:
+    """Say whether an empty mapping adds an entry, as a role with all defaults; else merging nothing changes nothing."""
+    return key.count(".") > 1 and not is_set(key, parent.settings)
 
 
 def suggest_name(name: str) -> str:

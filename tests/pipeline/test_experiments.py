@@ -236,6 +236,14 @@ def test_faults_of_a_file_are_found_together_when_its_parent_is_unknown_too(chec
     )
 
 
+def test_role_with_all_defaults_is_one(checkout: Checkout) -> None:
+    checkout.experiment("net", "params: {train: {roles: {features: {}, classifier: {every: 2}}}}\n")
+    assert get(checkout).section("train")["roles"] == {"features": {}, "classifier": {"every": 2}}
+    checkout.experiment("child", "inherits: net\nparams: {train: {roles: {classifier: {}, features: {every: 3}}}}\n")
+    roles = load(checkout).get("child").section("train")["roles"]
+    assert roles == {"features": {"every": 3}, "classifier": {"every": 2}}
+
+
 @pytest.mark.parametrize("value", [".inf", ".nan", "1e-3", "12345678901234567890123"])
 def test_param_is_the_same_when_the_index_remembers_it(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, value: str

@@ -90,6 +90,14 @@ def test_number_reads_back_the_same_when_it_is_set(checkout: Checkout, force: Ca
     assert params["train"]["loss"]["label_smoothing"] == parse_yaml(value, "value")
 
 
+def test_mapping_reads_back_the_same_when_it_is_set(checkout: Checkout, force: Callable[..., Ended]) -> None:
+    text = "{'features.': \"it's.\", classifier.: null}"
+    ended = force("new", "x", "--set", "model.init_from=common", "--set", f"model.init_map={text}")
+    assert (ended.status, ended.err) == (0, "")
+    params = parse_yaml((checkout.root / "experiments/x/experiment.yaml").read_bytes(), "x")["params"]
+    assert params == {"model": {"init_from": "common", "init_map": {"features.": "it's.", "classifier.": None}}}
+
+
 @pytest.mark.parametrize("text", ["it's: a #question?", "- [x]", "größer"])
 def test_description_reads_back_the_same_when_it_is_given(
     checkout: Checkout, force: Callable[..., Ended], text: str
