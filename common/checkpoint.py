@@ -5,6 +5,7 @@ A file is written while training goes on, whole or not at all, and the one befor
 out of it. The version of the format and a sha256 follow: a file that is truncated, damaged or foreign is never used.
 """
 
+import copy
 import hashlib
 import logging
 import os
@@ -13,7 +14,7 @@ import random
 import re
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from common.parallel import find_processes, gather
-from common.stateful import Kept, Stateful
+from common.stateful import Divided, Kept, Stateful
 
 log = logging.getLogger("force")
 
@@ -59,6 +60,7 @@ class Checkpoints:
         self._started = self._written = time.perf_counter()
         self.resumed_s = 0.0  # what training took before it was killed
         self._processes = find_processes()
+        self._doubts: list[str] = []  # why the result may not be that of an uninterrupted training
         if not self._processes.is_first:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,38 +71,44 @@ class Checkpoints:
             self._delete(first_fit=1)
             self._marker.unlink()  # the last, so that what it marks is never taken for unfinished
 
-    def resume(self, parts: Mapping[str, Stateful], own: Mapping[str, Stateful] | None = None) -> bool:
+    def resume(self, parts: Mapping[str, Stateful], own: Mapping[str, Divided] | None = None) -> bool:
         """Begin a `fit`: restore `parts` and all random generators from the newest usable file, and say whether.
 
         Where there is none, `parts` stay as they are, and the files are deleted. `own` are parts that differ between
-        processes.
+        processes. The first process says which file it is.
         """
-        gather(None)  # the first process has looked after the folder
+        self.wait()
         self._num_fits += 1
         self._newest = None
         self._started = self._written = time.perf_counter()
-        self._identity = {**_flatten(self._params), **_identify(parts)}
-        device = _find_device(parts)
+        weights = _list_tensors(parts)
+        self._identity = {**_flatten(self._params), **_identify(parts["model"], weights)}
+        device = next((tensor.device for tensor in weights.values()), torch.device("cpu"))
+        path, state = self._find(device) if self._processes.is_first else (None, None)
+        path = gather(path)[0]
+        if path is None:
+            return False
+        self._restore(path, state or _load(path, device), parts, own or {})
+        return True
+
+    def _find(self, device: torch.device) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
+        """Return the newest usable file and the state in it; delete the files where there is none."""
         paths = [path for (fit, _), path in self._list() if fit == self._num_fits]
         for path in paths:
             try:
-                state = _read(path, self._identity, device)
+                return path, _read(path, self._identity, device)
             except (FileNotFoundError, UnusableCheckpointError) as error:
                 log.warning("%s is not used: %s", path.name, error)
-            else:
-                self._restore(path, state, parts, own or {})
-                return True
         if paths:
             log.warning("no checkpoint can be used: training starts anew")
-        if self._processes.is_first:
-            self._delete(self._num_fits)
-        return False
+        self._delete(self._num_fits)
+        return None, None
 
     def is_due(self) -> bool:
         """Say whether it is time for a file inside an epoch."""
         return self._period_s is not None and time.perf_counter() - self._written >= self._period_s
 
-    def write(self, step: int, parts: Mapping[str, Stateful], own: Mapping[str, Stateful] | None = None) -> None:
+    def write(self, step: int, parts: Mapping[str, Stateful], own: Mapping[str, Divided] | None = None) -> None:
         """Copy the state after a step, and begin to write it; waits until the one before it is written.
 
         All files but this one and the one before it are deleted. A training never fails by this: the log says so where
@@ -117,6 +125,7 @@ class Checkpoints:
         state = {
             "identity": self._identity,
             "machine": _describe_machine(),
+            "doubts": list(self._doubts),
             "step": step,
             "seconds": time.perf_counter() - self._started,
             "own": own_states,
@@ -150,24 +159,38 @@ class Checkpoints:
         self._newest = path
 
     def _restore(
-        self, path: Path, state: dict[str, Any], parts: Mapping[str, Stateful], own: Mapping[str, Stateful]
+        self, path: Path, state: dict[str, Any], parts: Mapping[str, Stateful], own: Mapping[str, Divided]
     ) -> None:
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
-        rank, num_processes = self._processes.rank, len(state["own"])
-        for name, part in _add_generators(own).items():
-            part.load_state_dict(state["own"][rank % num_processes][name])
-        if num_processes != self._processes.num:
-            log.warning(
-                "it was written by %d processes, not %d: the last bits may differ", num_processes, self._processes.num
-            )
+        self._restore_own(state["own"], _add_generators(own))
         self._newest = path
         self._started -= state["seconds"]
         self.resumed_s += state["seconds"]
         log.info("resumed after step %d from %s", state["step"], path.name)
-        if state["machine"] != _describe_machine():
-            text = "it was written by %s, and this is %s: the last bits may differ from those of one machine"
-            log.warning(text, state["machine"], _describe_machine())
+        self._doubts = list(dict.fromkeys([*state["doubts"], *self._find_doubts(state)]))
+        for doubt in self._doubts:
+            log.warning(doubt)
+
+    def _restore_own(self, states: list[dict[str, Any]], own: Mapping[str, Divided]) -> None:
+        processes = self._processes
+        for name, part in own.items():
+            if len(states) == processes.num:
+                part.load_state_dict(states[processes.rank][name])
+            else:
+                part.take_over([state[name] for state in states], is_first=processes.is_first)
+
+    def _find_doubts(self, state: dict[str, Any]) -> list[str]:
+        """Return why a training that goes on from this state may not come to the bits of an uninterrupted one."""
+        doubts = []
+        machine, num_processes = _describe_machine(), len(state["own"])
+        if state["machine"] != machine:
+            what = f"a checkpoint was written by {state['machine']}, and resumed by {machine}"
+            doubts.append(f"{what}: the last bits may differ from those of one machine")
+        if num_processes != self._processes.num:
+            what = f"processes wrote a checkpoint, and {self._processes.num} resumed it"
+            doubts.append(f"{num_processes} {what}: the last bits may differ")
+        return doubts
 
     def _list(self) -> list[tuple[tuple[int, int], Path]]:
         """Return ((fit, step), path) of all files, the newest first; nothing else in the folder is ours."""
@@ -185,16 +208,11 @@ def _list_tensors(parts: Mapping[str, Stateful]) -> dict[str, torch.Tensor]:
     return {name: member for name, member in members if isinstance(member, torch.Tensor)}
 
 
-def _find_device(parts: Mapping[str, Stateful]) -> torch.device:
-    """Return where the model is."""
-    return next((tensor.device for tensor in _list_tensors(parts).values()), torch.device("cpu"))
-
-
-def _identify(parts: Mapping[str, Stateful]) -> dict[str, str]:
+def _identify(model: Stateful, weights: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """Return what tells one model from another, if the folder should ever be that of other inputs."""
     return {
-        "the model": type(parts["model"]).__qualname__,
-        **{name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in _list_tensors(parts).items()},
+        "the model": getattr(model, "class_name", type(model).__qualname__),
+        **{name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in weights.items()},
     }
 
 
@@ -223,7 +241,7 @@ def _copy(value: Any, place: str, on_device: list[str]) -> Any:
         return {key: _copy(member, f"{place}/{key}", on_device) for key, member in value.items()}
     if type(value) in (list, tuple):
         return type(value)(_copy(member, f"{place}/{index}", on_device) for index, member in enumerate(value))
-    return value
+    return copy.copy(value) if isinstance(value, set | bytearray | Counter) else value  # a file may hold these, too
 
 
 def _move(value: Any, place: str, on_device: Set[str], device: torch.device) -> Any:
@@ -274,13 +292,18 @@ def _read(path: Path, identity: dict[str, str], device: torch.device) -> dict[st
         if stream.read() != _build_trailer(path, size):
             raise UnusableCheckpointError("it is truncated, damaged or of another format")
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state = _load(path, device)
     except pickle.UnpicklingError as error:
         raise UnusableCheckpointError("it holds more than tensors and plain types") from error
     for key in {**identity, **state["identity"]}:
         theirs, ours = state["identity"].get(key), identity.get(key)
         if theirs != ours:
             raise UnusableCheckpointError(f"it is of another training: {key} is {theirs}, not {ours}")
+    return state
+
+
+def _load(path: Path, device: torch.device) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(path, weights_only=True)
     if state["on_device"]:
         state["parts"] = _move(state["parts"], "", set(state["on_device"]), device)
     return state
@@ -317,8 +340,14 @@ class _Generators:
         for device, generator in zip(range(torch.cuda.device_count()), state["cuda"], strict=False):
             torch.cuda.set_rng_state(generator, device)
 
+    def take_over(self, states: list[dict[str, Any]], *, is_first: bool) -> None:
+        """Take the states of one of so many processes; one that is more keeps its own."""
+        rank = find_processes().rank
+        if rank < len(states):
+            self.load_state_dict(states[rank])
 
-def _add_generators(own: Mapping[str, Stateful] | None) -> dict[str, Stateful]:
+
+def _add_generators(own: Mapping[str, Divided] | None) -> dict[str, Divided]:
     return {**(own or {}), "generators": _Generators()}
 
 

@@ -4,13 +4,14 @@ Values stay on the device until they are asked for, so that a GPU is not waited 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from common.parallel import add_up
+from common.parallel import gather
 
 Values = Mapping[str, Tensor]  # what a step returns: named scalars, means over its batch
 
@@ -62,9 +63,12 @@ class Meter:
     def means(self) -> dict[str, float]:
         """Return the mean of each value over the samples of the steps that had it, those of all processes."""
         self.fetch()
-        sums = [number for column in self.columns.values() for number in _sum(column, self.sizes)]
-        totals = iter(add_up(sums))
-        return {name: next(totals) / next(totals) for name in self.columns}
+        found = gather({name: _sum(column, self.sizes) for name, column in self.columns.items()})
+        means = {}
+        for name in dict.fromkeys(name for sums in found for name in sums):
+            totals, counts = zip(*(sums[name] for sums in found if name in sums), strict=True)
+            means[name] = _add(totals) / sum(counts)
+        return means
 
     def state_dict(self) -> dict[str, Any]:
         """Return all of it."""
@@ -75,10 +79,32 @@ class Meter:
         """Take a state back."""
         self._waiting, self.sizes, self.columns = [], state["sizes"], state["columns"]
 
+    def take_over(self, states: list[dict[str, Any]], *, is_first: bool) -> None:
+        """Take back the states of another number of processes: the first process has all of it, the others nothing."""
+        sizes = [sum(shares) for shares in zip(*(state["sizes"] for state in states), strict=True)]
+        self.load_state_dict({"sizes": sizes if is_first else [0] * len(sizes), "columns": {}})
+        if is_first:
+            names = dict.fromkeys(name for state in states for name in state["columns"])
+            self.columns = {name: [_join(shares) for shares in _list_shares(name, states)] for name in names}
+
 
 def _sum(column: list[float | None], sizes: list[int]) -> tuple[float, float]:
     """Return the sum over samples, and their number."""
     pairs = [(value, size) for value, size in zip(column, sizes, strict=False) if value is not None]
-    products = [value * size for value, size in pairs]
-    total = math.fsum(products) if all(map(math.isfinite, products)) else sum(products)
-    return total, sum(size for _, size in pairs)
+    return _add([value * size for value, size in pairs]), sum(size for _, size in pairs)
+
+
+def _add(numbers: Sequence[float]) -> float:
+    return math.fsum(numbers) if all(map(math.isfinite, numbers)) else sum(numbers)
+
+
+def _list_shares(name: str, states: list[dict[str, Any]]) -> Iterator[tuple[tuple[float | None, int], ...]]:
+    """Yield for each step the value and the samples of each process that knows the name."""
+    columns = [(state["columns"][name], state["sizes"]) for state in states if name in state["columns"]]
+    return zip(*(zip_longest(*column) for column in columns), strict=True)
+
+
+def _join(shares: tuple[tuple[float | None, int], ...]) -> float | None:
+    """Return the mean over all samples of a step, None where no process had the value."""
+    total, count = _sum([value for value, _ in shares], [size for _, size in shares])
+    return total / count if count else None

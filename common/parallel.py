@@ -4,12 +4,14 @@ What a single process computes over a batch is what all of them compute together
 averaged, batch norm sees the whole batch, means are taken over all samples.
 """
 
+import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,7 +22,7 @@ from torch.optim import Optimizer
 
 from common.stateful import Stateful
 
-Kind = Literal["ddp", "fsdp"]
+log = logging.getLogger("force")
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,6 @@ def join(device: str) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def add_up(values: list[float]) -> list[float]:
-    """Return the sums of these numbers over all processes."""
-    if not _is_joined():
-        return values
-    device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
-    sums = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(sums)
-    return sums.tolist()
-
-
 def gather(value: Any) -> list[Any]:
     """Return the values of all processes, by rank, to each of them."""
     if not _is_joined():
@@ -77,21 +69,29 @@ class Replicas:
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
+        self._norms: list[nn.Module] = []
 
-    def prepare(self, model: nn.Module) -> None:
-        """Change a model on its device for training."""
+    def prepare(self, model: nn.Module, device: torch.device) -> None:
+        """Change a model for training on a device."""
         if self._processes.num > 1:
-            synchronise_batch_norm(model)
+            self._norms = synchronise_batch_norm(model, device)
 
     def wrap(self, model: nn.Module, compute: Callable[..., Any], *, in_parts: bool) -> Callable[..., Any]:
         """Return `compute` over the model, such that backward passes average the gradients over all processes."""
         if self._processes.num == 1:
             return partial(compute, model)
-        return DistributedDataParallel(_Forward(model, compute), find_unused_parameters=in_parts)
+        # A parameter that a loss does not reach keeps its gradient, as it does in one process. Torch says that to look
+        # for such parameters takes time where there are none.
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+        return DistributedDataParallel(_Forward(model, compute), find_unused_parameters=True)
 
-    def context(self, forward: Any, *, is_last: bool) -> AbstractContextManager[Any]:
-        """Return the context for a batch: before the last of a step, gradients need not be averaged."""
-        return forward.no_sync() if isinstance(forward, DistributedDataParallel) and not is_last else nullcontext()
+    @contextmanager
+    def batch(self, forward: Any, *, is_last: bool, is_idle: bool) -> Iterator[None]:
+        """Compute a batch: before the last of a step, gradients need not be averaged; an idle process has no share."""
+        for norm in self._norms:
+            norm.is_idle = is_idle
+        with self._defer(forward) if not is_last else nullcontext():
+            yield
 
     def make_whole(self, model: nn.Module) -> nn.Module:
         """Return a model that has all weights, on the first process."""
@@ -105,6 +105,10 @@ class Replicas:
         """Return what reads and writes the state of a model's optimizer: all of it, on the first process."""
         return optimizer
 
+    def _defer(self, forward: Any) -> AbstractContextManager[Any]:
+        """Return the context in which gradients are not averaged yet."""
+        return forward.no_sync() if isinstance(forward, DistributedDataParallel) else nullcontext()
+
 
 class _Forward(nn.Module):
     """A computation over a model as a module, which is what torch's wrapper takes."""
@@ -115,40 +119,73 @@ class _Forward(nn.Module):
         self._compute = compute
 
     def forward(self, *args: Any) -> Any:
-        return self._compute(self.model, *args)
+        """Return the loss, or named values; of these, only the loss has gradients that are to be waited for."""
+        found = self._compute(self.model, *args)
+        if isinstance(found, Tensor):
+            return found
+        return {name: value if name == "loss" else value.detach() for name, value in found.items()}
 
 
-def synchronise_batch_norm(model: nn.Module) -> None:
-    """Have batch norm take its statistics over the batch as a whole."""
-    for name, child in list(model.named_modules()):
-        if isinstance(child, _BatchNorm) and not isinstance(child, nn.SyncBatchNorm):
-            owner, _, last = name.rpartition(".")
-            device = next(child.parameters(), torch.empty(0)).device
-            if device.type == "cpu" or not name:
-                child.__class__ = SyncedBatchNorm  # keeps its name, its weights, and who refers to it
-            else:
-                synced = nn.SyncBatchNorm.convert_sync_batchnorm(child)  # type: ignore[no-untyped-call]
-                setattr(model.get_submodule(owner), last, synced)
+def synchronise_batch_norm(model: nn.Module, device: torch.device) -> list[nn.Module]:
+    """Have batch norm take its statistics over the batch as a whole; return the layers.
+
+    A layer keeps its name, its weights, and who refers to it.
+    """
+    layers = []
+    for name, layer in model.named_modules():
+        if not isinstance(layer, _BatchNorm):
+            continue
+        if type(layer).forward not in (_BatchNorm.forward, nn.SyncBatchNorm.forward):
+            log.warning("%s is a batch norm of its own: each process normalises by its share of a batch", name)
+            continue
+        layer.__class__ = _BatchNormOnCpu if device.type == "cpu" else _BatchNormOnGpu
+        layers.append(layer)
+    return layers
 
 
-class SyncedBatchNorm(_BatchNorm):
-    """Batch norm over all processes, for the CPU, where torch has none."""
+class _BatchNormOnGpu(nn.SyncBatchNorm):
+    """Torch's own, which takes part without a sample where a process is idle."""
+
+    process_group = None
+    is_idle = False
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return inputs of shape (batch, channels, …) normalised by channel."""
+        if self.training and self.is_idle:
+            return inputs + super().forward(inputs[:0]).sum()
+        return super().forward(inputs)
+
+
+class _BatchNormOnCpu(_BatchNorm):
+    """The same for the CPU, where torch has none."""
+
+    is_idle = False
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return inputs of shape (batch, channels, …) normalised by channel. Raises ValueError for a single value."""
         if not self.training:
             return super().forward(inputs)
-        dims = [dim for dim in range(inputs.ndim) if dim != 1]
+        wide = inputs if inputs.dtype == torch.float64 else inputs.float()
+        mean, variance = self._measure(wide[:0] if self.is_idle else wide)
         shape = [-1 if dim == 1 else 1 for dim in range(inputs.ndim)]
-        count = _sum_over_processes(inputs.new_tensor([inputs.numel() / inputs.shape[1]]))
-        mean = _sum_over_processes(inputs.sum(dims)) / count
-        centred = inputs - mean.view(shape)
-        variance = _sum_over_processes(centred.square().sum(dims)) / count
-        self._track(mean.detach(), variance.detach() * count / (count - 1))
-        normalised = centred * (variance + self.eps).rsqrt().view(shape)
+        normalised = (wide - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
-            return normalised * self.weight.view(shape) + self.bias.view(shape)
-        return normalised
+            normalised = normalised * self.weight.view(shape) + self.bias.view(shape)
+        return normalised.to(inputs.dtype)
+
+    def _measure(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of each channel over all processes, and keep them with the running ones."""
+        dims = [dim for dim in range(inputs.ndim) if dim != 1]
+        count = inputs.new_tensor([inputs.numel() / inputs.shape[1]])
+        sums = _sum_over_processes(torch.cat([inputs.sum(dims), count]))
+        count = sums[-1].detach()
+        if count <= 1:
+            raise ValueError("batch norm needs more than one value of each channel to train on, and a batch has one")
+        mean = sums[:-1] / count
+        shape = [-1 if dim == 1 else 1 for dim in range(inputs.ndim)]
+        variance = _sum_over_processes((inputs - mean.view(shape)).square().sum(dims)) / count
+        self._track(mean.detach(), variance.detach() * count / (count - 1))
+        return mean, variance
 
     def _track(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:

@@ -107,8 +107,8 @@ def _find_misfits(
             yield f"'{name}'{renamed} is here, but not there"
         elif here[name].shape != there[other].shape:
             yield f"'{name}'{renamed} is {tuple(here[name].shape)} here and {tuple(there[other].shape)} there"
+    unused = set(there) - set(wanted.values())
     for prefix, start in mapping.items():
-        places = {} if start is None else {prefix + o[len(start) :]: o for o in there if o.startswith(start)}
-        for place, other in places.items():
-            if place not in here and _translate(place, mapping) == other:
+        for other in (name for name in there if start is not None and name in unused and name.startswith(start)):
+            if _translate(prefix + other[len(start or "") :], mapping) == other:
                 yield f"'{other}' is there, but not here"

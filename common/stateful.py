@@ -13,5 +13,12 @@ class Stateful(Protocol):
         """Take a state back."""
 
 
+class Divided(Stateful, Protocol):
+    """A part of which each process has a state of its own."""
+
+    def take_over(self, states: list[Any], *, is_first: bool) -> None:
+        """Take back the states of another number of processes."""
+
+
 class Kept(dict[str, Any]):
     """A state that nothing changes any more: it is written without a copy."""

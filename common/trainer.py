@@ -29,8 +29,6 @@ from common.roles import WHOLE, Cast, Role, assign
 from common.stateful import Stateful
 from common.steps import Steps
 
-_AGREE_STEPS = 50  # after which several processes ask each other whether a checkpoint is due
-
 
 @dataclass(frozen=True)
 class Config:
@@ -65,6 +63,7 @@ class Trainer(Engine):
     built_models: Mapping[str, nn.Module] = {}  # by experiment
     loggers = Loggers([])
     report_s = 0.5  # between two reports, in which losses are checked and a state may be kept
+    agree_steps = 50  # between two states of several processes inside an epoch: they have to agree on the step
 
     model: nn.Module  # these are there while `fit` runs
     parts: list[Part]
@@ -166,13 +165,14 @@ class Trainer(Engine):
         progress, values = self.progress, dict[str, Tensor]()
         weight = self.steps.weight(progress.epoch + 1, progress.batch)
         is_last = self.steps.is_last(progress.epoch + 1, progress.batch)
+        is_idle = self.steps.loader.share(progress.batch) == 0
         for part in self.parts:
             if progress.step % part.every:
                 continue
             if len(self.parts) > 1:  # the loss of a generator goes through the discriminator, and must not train it
                 for other in self.parts:
                     other.set_trainable(other is part)
-            with self._replicas.context(self._forward, is_last=is_last):
+            with self._replicas.batch(self._forward, is_last=is_last, is_idle=is_idle):
                 with self._autocast:
                     found = self._forward(batch, part.name)
                 named = {"loss": found} if isinstance(found, Tensor) else found
@@ -189,12 +189,15 @@ class Trainer(Engine):
         self.steps = Steps.plan(train, config.accumulate, config.epochs, config.steps)
         if not len(valid) and config.patience is not None:
             raise ValueError("train.patience needs a validation split, and it is empty: raise data.valid_fraction")
+        size = train.config.batch_size
+        if size < self.processes.num:
+            raise ValueError(f"loader.batch_size is {size}, and there are {self.processes.num} processes: raise it")
         for loader in (train, valid):
             loader.rank, loader.num_processes = self.processes.rank, self.processes.num
             loader.place(self.device, channels_last=config.channels_last)
-        self.model = self._place(model)
         self._replicas = self._choose_replicas()
-        self._replicas.prepare(model)
+        self._replicas.prepare(model, self.device)
+        self.model = self._place(model)
         self.cast = assign(config.roles, model, self.built_models)
         for other in self.cast.others.values():
             self._place(other)
@@ -205,7 +208,6 @@ class Trainer(Engine):
             model.compile(mode="default" if config.compile == "on" else config.compile)
         self.progress = Progress()
         self._autocast = self.autocast(config.precision)
-        self._next_report = 0.0
 
     def _choose_replicas(self) -> Replicas:
         if self.config.parallel == "ddp" or self.processes.num == 1:
@@ -258,10 +260,12 @@ class Trainer(Engine):
             self.checkpoints.resume(self._list_stateful(), {"meter": progress.meter})
         for row in progress.rows:
             self.loggers.log_epoch(row)
-        self._started, self._started_at = time.perf_counter(), progress.step / self.steps.total
+        self._started, self._started_at = time.perf_counter(), progress.step / max(1, self.steps.total)
+        self._next_report = 0.0  # not that of a process before, whose clock was another
         while progress.step < self.steps.total and not self._is_patience_over():
             row = self._run_epoch(train, valid)
             self.on_epoch_end(row)
+            row = gather(row)[0]  # all go by what the first process says
             self._compare(row)
             progress.end_epoch(row)
             self.loggers.log_epoch(row)
@@ -292,7 +296,7 @@ class Trainer(Engine):
         row |= {f"valid_{name}": value for name, value in self.validate(valid).items()}
         for part in self.parts:
             prefix = "" if part.name == WHOLE else f"{part.name}_"
-            row[f"{prefix}learning_rate"] = part.optimizer.param_groups[0]["lr"]
+            row[f"{prefix}learning_rate"] = float(part.optimizer.param_groups[0]["lr"])  # numpy may have computed it
         return {**row, "samples_per_s": samples_per_s}
 
     @torch.no_grad()
@@ -310,7 +314,7 @@ class Trainer(Engine):
         progress = self.progress
         if self.steps.is_first(progress.batch):
             self._report_when_due()
-            if self.processes.num > 1 and progress.batch and progress.step % _AGREE_STEPS == 0:
+            if self.processes.num > 1 and progress.batch and progress.step % self.agree_steps == 0:
                 self._write_when_all_agree()
         values = self.train_step(batch)
         if self.steps.is_last(progress.epoch + 1, progress.batch):

@@ -79,7 +79,7 @@ class StageRun:
         self.started = perf_counter()
         self.commit = read_commit(project.root)
         self.image = os.environ.get(containers.IMAGE_VARIABLE)  # run in a container of it, where there is one
-        self.num_processes = int(os.environ.get(PROCESSES_VARIABLE, "1")) if stage.kind.runs_in_parallel else 1
+        self.num_processes = _read_num_processes() if stage.kind.runs_in_parallel else 1
         self.checkpoint_dir = self._find_checkpoint_dir()
         self.monitoring = monitoring.read_params(experiment.section(monitoring.SECTION))
         self.log_dir = monitoring.find_log_dir(project.root)
@@ -281,6 +281,13 @@ class StageRun:
             "started_at": self.started_at,
             "wall_time_s": round(perf_counter() - self.started, 3),
         }
+
+
+def _read_num_processes() -> int:
+    text = os.environ.get(PROCESSES_VARIABLE, "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{PROCESSES_VARIABLE} is '{text}', no number of processes", "force run --processes N sets it")
+    return int(text)
 
 
 def _find_experiment(project: Project) -> Experiment:

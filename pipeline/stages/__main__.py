@@ -21,52 +21,69 @@ from typing import Any
 import torch
 
 from pipeline.stages.guarantees import collect_doubts
-from pipeline.stages.launch import FAILURE, has_failed_before, is_loss_of_others, is_one_of_several, join, launch
+from pipeline.stages.joining import LOST_OTHERS, is_loss_of_others, is_one_of_several, join
 from pipeline.stages.task import FILE_NAME, Task, read_task
 
+FAILURE = "failure.json"
 PACKAGES = ("torch", "numpy", "safetensors", "torchmetrics", "scikit-learn")
 
 
 def main() -> int:
     """Run the task in the folder that the command line names; return the exit status."""
     folder = Path(sys.argv[1])
-    threading.Thread(target=_end_with_input, daemon=True).start()
+    threading.Thread(target=_end_with_input, args=(os.dup(0),), daemon=True).start()
     task = read_task(folder / FILE_NAME)
-    if task.num_processes > 1 and not is_one_of_several():
-        return launch(folder, task)
-    if has_failed_before(folder):
-        return 1
-    with join(task) as rank:
-        return _run(task, folder, rank)
+    if task.num_processes > 1 and not is_one_of_several(folder):
+        return int(importlib.import_module("pipeline.stages.launch").launch(folder, task))
+    try:
+        with join(task) as rank:
+            return _run(task, folder, rank)
+    except RuntimeError as error:  # of the joining itself
+        if not is_loss_of_others(error):
+            raise
+        traceback.print_exc()
+        return LOST_OTHERS
 
 
 def _run(task: Task, folder: Path, rank: int) -> int:
-    level, prefix = (logging.WARNING, f"process {rank}: ") if rank else (logging.INFO, "")
-    logging.basicConfig(level=level, format=f"{prefix}%(message)s", stream=sys.stdout)
+    _start_log(rank)
     try:
         with collect_doubts(task.params.get("runtime", {}), task.num_processes) as doubts:
             # Only this stage's module: another's imports would cost seconds, and look like dependencies of this one.
             figures = importlib.import_module(f"pipeline.stages.{task.stage}").run(task)
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        if not is_loss_of_others(error):
-            described = _describe(error, task.root)
-            described["message"] = (f"process {rank}: " if task.num_processes > 1 else "") + described["message"]
-            _leave_failure(folder / FAILURE, described)
+        if is_loss_of_others(error):
+            return LOST_OTHERS
+        described = _describe(error, task.root)
+        described["message"] = (f"process {rank}: " if task.num_processes > 1 else "") + described["message"]
+        _leave_failure(folder / FAILURE, described)
         return 1
     if not rank:
         (folder / "facts.json").write_text(json.dumps(_collect_facts(task, figures, doubts)))
     return 0
 
 
+def _start_log(rank: int) -> None:
+    """Show what the first process says, and the warnings of the others, with their rank."""
+    level, prefix = (logging.WARNING, f"process {rank}: ") if rank else (logging.INFO, "")
+    logging.basicConfig(level=level, format=f"{prefix}%(message)s", stream=sys.stdout)
+    if rank:
+        sys.stdout = open(os.devnull, "w")
+        logging.captureWarnings(True)
+
+
 def _leave_failure(path: Path, failure: dict[str, Any]) -> None:
-    """Write the reason, unless another process was first: what follows from it is none."""
-    with suppress(FileExistsError), path.open("x") as stream:
-        json.dump(failure, stream)
+    """Write the reason, all of it or nothing, unless another process was first: what follows from it is none."""
+    own = path.with_name(f"{path.name}.{os.getpid()}")
+    own.write_text(json.dumps(failure))
+    with suppress(FileExistsError):
+        os.link(own, path)
+    own.unlink()
 
 
-def _end_with_input() -> None:
-    while os.read(0, 1024):  # not sys.stdin: its lock would be held when the interpreter ends
+def _end_with_input(descriptor: int) -> None:
+    while os.read(descriptor, 1024):  # not sys.stdin: its lock would be held when the interpreter ends
         pass
     os._exit(143)
 

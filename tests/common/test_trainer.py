@@ -256,6 +256,15 @@ def test_training_ends_after_epochs_or_steps_whichever_comes_first(
     assert [row["learning_rate"] == 0.0 for row in rows] == [step == ends[-1] for step in ends]
 
 
+@pytest.mark.parametrize("config", [{"epochs": 0}, {"steps": 0}, {"epochs": 0, "warmup_steps": 2, "ema_decay": 0.9}])
+def test_model_stays_as_it_is_when_there_is_nothing_to_do(config: dict[str, Any]) -> None:
+    net = make_net()
+    before = copy_weights(net)
+    fitted = fit(make_trainer(**config), net)
+    assert fitted.rows == []
+    assert is_equal(fitted.weights, before)
+
+
 def test_accumulated_batches_train_as_one_large_batch_does() -> None:
     large, small = (
         fit(make_trainer(accumulate=count, optimizer=SGD), _make_smooth(), batch_size=20 // count) for count in (1, 5)
@@ -543,9 +552,9 @@ def test_loggers_hear_of_steps() -> None:
     ("config", "message"),
     [
         ({"epochs": None}, "training has no end: give train.epochs or train.steps"),
-        ({"epochs": 0}, "train.epochs is 0"),
-        ({"steps": 0}, "train.steps is 0"),
-        ({"accumulate": 0}, "train.accumulate is 0"),
+        ({"epochs": -1}, "train.epochs is -1: give 0 or more"),
+        ({"steps": -1}, "train.steps is -1: give 0 or more"),
+        ({"accumulate": 0}, "train.accumulate is 0: give 1 or more"),
     ],
 )
 def test_training_is_refused_when_it_has_no_end_or_no_step(config: dict[str, Any], message: str) -> None:

@@ -82,7 +82,7 @@ def _make_task(
     for name in ("data", "model", "target"):
         (folder / name).mkdir()
     write_dataset(dataset, folder / "data")
-    write_model(Diagonal(config, dataset.metadata), config, folder / "model")
+    write_model(Diagonal(config, dataset.metadata), config, dataset.metadata, folder / "model")
     components = {
         "engine": ["common.engine", "Engine"],
         "loader": ["common.loader", "Loader"],
