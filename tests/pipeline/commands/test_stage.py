@@ -30,7 +30,7 @@ task = json.loads((folder / "task.json").read_text())
 shutil.copy(folder / "task.json", {told!r})
 facts = {{
     "figures": {{"num_samples": 3}}, "versions": {{"python": "3.11"}}, "modules": [],
-    "peak_memory_mib": 1.5, "peak_gpu_memory_mib": 96.0,
+    "peak_memory_mib": 1.5, "peak_gpu_memory_mib": 96.0, "doubts": [],
     "hardware": {{"machine": "x86_64", "num_cpus": 2, "gpus": []}},
 }}
 print("the stage runs")
