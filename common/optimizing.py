@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau, SequentialLR
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from common.stateful import Stateful
 
@@ -59,6 +60,24 @@ def build_warmed_up(optimizer: Optimizer, num_steps: int, build: Callable[[], LR
     if isinstance(then, ReduceLROnPlateau):
         raise ValueError("train.warmup_steps does not go with ReduceLROnPlateau: set it to 0, or take another schedule")
     return SequentialLR(optimizer, [rise, then], [num_steps])
+
+
+def build_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Return how a moving average takes in newer tensors. Whole numbers, as indices, are taken as they are.
+
+    torch would truncate their mean.
+    """
+    blend = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def take_in(averages: list[Tensor], newer: list[Tensor], num_averaged: Any) -> None:
+        if averages[0].is_floating_point() or averages[0].is_complex():
+            blend(averages, newer, num_averaged)
+        else:
+            for average, tensor in zip(averages, newer, strict=True):
+                average.copy_(tensor)
+
+    return take_in
 
 
 class Part:

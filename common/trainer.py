@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from common import engine, optimizing
 from common.checkpoint import Checkpoints
@@ -244,7 +244,7 @@ class Trainer(Engine):
         decay = self.config.ema_decay
         if decay is None:
             return None
-        return AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+        return AveragedModel(self.model, multi_avg_fn=optimizing.build_average(decay), use_buffers=True)
 
     def _fit(self, train: Loader, valid: Loader) -> None:
         progress, config = self.progress, self.config

@@ -503,6 +503,13 @@ def test_average_of_the_weights_is_validated_and_kept(keep: str) -> None:
     assert not is_near(fitted.weights, fit(make_trainer(epochs=4, keep="last")).weights)
 
 
+def test_whole_numbers_stay_as_they_are_when_weights_are_averaged() -> None:
+    net = make_net()
+    net.register_buffer("table", torch.arange(1000))
+    fitted = fit(make_trainer(epochs=9, ema_decay=0.9), net)
+    assert torch.equal(fitted.weights["table"], torch.arange(1000))
+
+
 def test_hooks_are_called_in_order_and_once_each() -> None:
     fitted = fit(make_trainer(HookedTrainer, epochs=2, accumulate=2))
     assert isinstance(fitted.trainer, HookedTrainer)
