@@ -185,6 +185,7 @@ class Trainer(Engine):
     def _build(self, model: nn.Module, train: Loader, valid: Loader) -> None:
         """Build all that training needs, as the config says."""
         config = self.config
+        _check_numbers(config)
         self.steps = Steps.plan(train, config.accumulate, config.epochs, config.steps)
         if not len(valid) and config.patience is not None:
             raise ValueError("train.patience needs a validation split, and it is empty: raise data.valid_fraction")
@@ -390,6 +391,19 @@ class Trainer(Engine):
         if self.average:
             parts["average"] = self.average
         return {**parts, "trainer": self, "progress": self.progress}
+
+
+def _check_numbers(config: Config) -> None:
+    """Raise ValueError for numbers that would train nothing, or something else, without a word."""
+    for name, count, least in (("patience", config.patience, 1), ("warmup_steps", config.warmup_steps, 0)):
+        if count is not None and count < least:
+            raise ValueError(f"train.{name} is {count}: give {least} or more")
+    if config.ema_decay is not None and not 0 <= config.ema_decay < 1:
+        raise ValueError(f"train.ema_decay is {config.ema_decay}: give less than 1, as 0.999")
+    norms = {"": config.clip_norm, **{f"roles.{name}.": role.clip_norm for name, role in config.roles.items()}}
+    for place, norm in norms.items():
+        if norm is not None and norm <= 0:
+            raise ValueError(f"train.{place}clip_norm is {norm}: give more than 0")
 
 
 def _describe(row: Mapping[str, Any]) -> str:

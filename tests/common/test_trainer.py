@@ -15,6 +15,7 @@ from common import data
 from common.dataset import Batch
 from common.loader import Loader
 from common.meter import Values
+from common.roles import Role
 from common.trainer import Trainer
 from tests.datasets import make_dataset
 from tests.trainings import (
@@ -567,6 +568,27 @@ def test_loggers_hear_of_steps() -> None:
 def test_training_is_refused_when_it_has_no_end_or_no_step(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit(make_trainer(**config))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"patience": 0}, "train.patience is 0: give 1 or more"),
+        ({"warmup_steps": -1}, "train.warmup_steps is -1: give 0 or more"),
+        ({"ema_decay": 2.0}, "train.ema_decay is 2.0: give less than 1"),
+        ({"clip_norm": -1.0}, "train.clip_norm is -1.0: give more than 0"),
+        ({"roles": {"features": Role(clip_norm=0.0)}}, "train.roles.features.clip_norm is 0.0: give more than 0"),
+    ],
+)
+def test_training_is_refused_when_a_number_would_quietly_train_nothing(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(make_trainer(**config))
+
+
+@pytest.mark.parametrize("batch_size", [0, -4])
+def test_training_is_refused_when_a_batch_has_no_sample(batch_size: int) -> None:
+    with pytest.raises(ValueError, match=rf"loader.batch_size is {batch_size}: give 1 or more"):
+        fit(make_trainer(), batch_size=batch_size)
 
 
 def test_training_is_refused_when_a_batch_is_larger_than_the_split() -> None:
