@@ -20,9 +20,10 @@ _WARM_UP_FROM = 0.01  # of the learning rate
 
 
 def build_loss(choice: Mapping[str, Any], device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function of torch.nn.functional with its arguments; a list of numbers becomes a tensor."""
+    """Return a function of torch.nn.functional with its arguments; a list of numbers becomes a tensor of floats."""
     name, arguments = _split(choice)
-    tensors = {k: torch.tensor(v, device=device) for k, v in arguments.items() if isinstance(v, tuple | list)}
+    lists = {key: value for key, value in arguments.items() if isinstance(value, tuple | list)}
+    tensors = {key: torch.tensor(value, dtype=torch.float32, device=device) for key, value in lists.items()}
     return partial(getattr(functional, name), **{**arguments, **tensors})
 
 
