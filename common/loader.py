@@ -105,7 +105,7 @@ class Loader:
         if not len(indices):
             return iter(())
         if self.training:
-            order = self.order(torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
+            order = self.order(torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63))
         else:
             order = torch.arange(len(self.samples.ids))
         size = self.config.batch_size
