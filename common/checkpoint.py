@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from common.stateful import Kept, Stateful
 log = logging.getLogger("force")
 
 _NAME = re.compile(r"fit-(\d+)-step-(\d+)\.pt")
-_TRAILER = b"\nforce checkpoint 2 sha256 %s\n"
+_TRAILER = b"\nforce checkpoint 3 sha256 %s\n"
 _TRAILER_SIZE = len(_TRAILER % bytes(64))
 
 
@@ -55,6 +55,7 @@ class Checkpoints:
         self._marker = folder / "finished"
         self._num_fits = 0
         self._identity: dict[str, str] = {}
+        self._doubts: list[str] = []  # why the last bits may differ from those of a training that was never killed
         self._newest: Path | None = None
         self._writer: threading.Thread | None = None
         self._started = self._written = time.perf_counter()
@@ -79,7 +80,7 @@ class Checkpoints:
         self.wait()
         gather(None)  # the first process has looked after the folder
         self._num_fits += 1
-        self._newest = None
+        self._newest, self._doubts = None, []
         self._started = self._written = time.perf_counter()
         self._identity = {**_flatten(self._params), **_identify(parts)}
         device = _find_device(parts)
@@ -119,6 +120,7 @@ class Checkpoints:
         state = {
             "identity": self._identity,
             "machine": _describe_machine(),
+            "doubts": self._doubts,
             "step": step,
             "seconds": time.perf_counter() - self._started,
             "own": own_states,
@@ -159,17 +161,22 @@ class Checkpoints:
         rank, num_processes = self._processes.rank, len(state["own"])
         for name, part in _add_generators(own).items():
             part.load_state_dict(state["own"][rank % num_processes][name])
-        if num_processes != self._processes.num:
-            log.warning(
-                "it was written by %d processes, not %d: the last bits may differ", num_processes, self._processes.num
-            )
         self._newest = path
         self._started -= state["seconds"]
         self.resumed_s += state["seconds"]
         log.info("resumed after step %d from %s", state["step"], path.name)
-        if state["machine"] != _describe_machine():
-            text = "it was written by %s, and this is %s: the last bits may differ from those of one machine"
-            log.warning(text, state["machine"], _describe_machine())
+        self._doubts = list(dict.fromkeys([*state["doubts"], *self._find_doubts(state)]))
+        for doubt in self._doubts:  # those of earlier resumptions, too: the result has them all
+            log.warning(doubt)
+
+    def _find_doubts(self, state: dict[str, Any]) -> Iterator[str]:
+        """Yield in what a state's training differed from this one, though its inputs are the same."""
+        num_before, num = len(state["own"]), self._processes.num
+        if num_before != num:
+            yield f"it was written by {num_before} processes, not {num}: the last bits may differ"
+        before, here = state["machine"], _describe_machine()
+        if before != here:
+            yield f"it was written by {before}, and this is {here}: the last bits may differ from those of one machine"
 
     def _list(self) -> list[tuple[tuple[int, int], Path]]:
         """Return ((fit, step), path) of all files, the newest first; nothing else in the folder is ours."""
