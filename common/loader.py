@@ -1,7 +1,8 @@
 """The loader component: a `TensorDataset` becomes batches, gathered straight from its tensors.
 
 Override `transform` to change batches while training (augmentation), `order` to draw samples otherwise. An epoch is a
-pure function of (seed, epoch), and a batch of (seed, epoch, index): it can begin anywhere, on any number of processes.
+pure function of (seed, epoch), on any number of processes; what is drawn for a batch one of (seed, epoch, index)
+and the share: it can begin anywhere.
 """
 
 from collections.abc import Iterable, Iterator

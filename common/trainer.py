@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from common import engine, optimizing
@@ -41,7 +41,7 @@ class Config:
     loss: LossChoice = field(default_factory=lambda: {"name": "cross_entropy"})
     optimizer: OptimizerChoice = field(default_factory=lambda: {"name": "AdamW", "lr": 0.003, "weight_decay": 0.05})
     scheduler: SchedulerChoice | None = field(default_factory=lambda: {"name": "CosineAnnealingLR"})
-    schedule_by: Literal["step", "epoch"] = "step"  # what the numbers of the schedule count
+    schedule_by: Literal["step", "epoch"] = "step"  # what the numbers of the schedule and warmup_steps count
     warmup_steps: int = 0
     accumulate: int = 1  # batches a step
     clip_norm: float | None = None  # of the gradients of each optimizer's parameters
@@ -187,8 +187,6 @@ class Trainer(Engine):
         config = self.config
         _check_numbers(config)
         self.steps = Steps.plan(train, config.accumulate, config.epochs, config.steps)
-        if not len(valid) and config.patience is not None:
-            raise ValueError("train.patience needs a validation split, and it is empty: raise data.valid_fraction")
         for loader in (train, valid):
             loader.rank, loader.num_processes = self.processes.rank, self.processes.num
             loader.place(self.device, channels_last=config.channels_last)
@@ -199,6 +197,7 @@ class Trainer(Engine):
         for other in self.cast.others.values():
             self._place(other)
         self.parts = [self._build_part(name, module) for name, module in self.cast.trained.items()]
+        self._check_monitor(valid)
         self.average = self._build_average()
         self._forward = self._replicas.wrap(model, self.compute_loss, in_parts=len(self.parts) > 1)
         if config.compile != "off":
@@ -240,6 +239,17 @@ class Trainer(Engine):
             scaler=torch.amp.GradScaler(self.device.type) if config.precision == "fp16" else None,
             optimizer_state=self._replicas.state_of_optimizer(self.model, optimizer),
         )
+
+    def _check_monitor(self, valid: Loader) -> None:
+        """Raise ValueError where something waits for a number of a validation that there is not."""
+        if len(valid) or not self.config.monitor.startswith("valid_"):
+            return
+        waits = any(isinstance(part.scheduler, ReduceLROnPlateau) for part in self.parts)
+        if waits or self.config.patience is not None:
+            name = "ReduceLROnPlateau" if waits else "train.patience"
+            raise ValueError(
+                f"{name} needs a validation split, and it is empty: raise data.valid_fraction, or monitor train_loss"
+            )
 
     def _build_average(self) -> AveragedModel | None:
         decay = self.config.ema_decay
@@ -367,7 +377,7 @@ class Trainer(Engine):
         """Find out whether the epoch is the best so far, and tell the schedules. Without validation the last one is."""
         name, mode = self.config.monitor, self.config.mode
         monitored = row.get(name)
-        if monitored is None and any(key.startswith("valid_") for key in row):
+        if monitored is None and (not name.startswith("valid_") or any(key.startswith("valid_") for key in row)):
             raise ValueError(f"train.monitor is '{name}', and an epoch has {', '.join(row)}")
         if monitored is not None:
             weights = self.average.module if self.average else self._replicas.state_of(self.model)

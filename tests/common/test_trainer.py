@@ -400,10 +400,24 @@ def test_weights_of_the_last_epoch_are_kept_when_valid_is_empty() -> None:
     assert is_equal(fit(trainer, dataset=dataset).weights, whole.weights)
 
 
-def test_patience_is_refused_when_valid_is_empty() -> None:
-    dataset = make_dataset(data.Config(valid_fraction=0.0))
-    with pytest.raises(ValueError, match=r"train.patience needs a validation split, and it is empty"):
-        fit(make_trainer(patience=1), dataset=dataset)
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"patience": 1}, "train.patience needs a validation split, and it is empty"),
+        ({"scheduler": {"name": "ReduceLROnPlateau"}}, "ReduceLROnPlateau needs a validation split, and it is empty"),
+        ({"monitor": "train_los"}, "train.monitor is 'train_los', and an epoch has epoch, step, train_loss"),
+    ],
+)
+def test_waiting_for_a_number_is_refused_when_valid_is_empty_and_there_is_none(
+    config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(make_trainer(**config), dataset=make_dataset(data.Config(valid_fraction=0.0)))
+
+
+def test_patience_waits_for_the_training_loss_when_valid_is_empty() -> None:
+    trainer = make_trainer(epochs=9, patience=1, monitor="train_loss", mode="max")
+    assert len(fit(trainer, dataset=make_dataset(data.Config(valid_fraction=0.0))).rows) == 2
 
 
 def test_learning_rate_falls_to_zero_over_the_whole_training() -> None:
