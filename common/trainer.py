@@ -121,16 +121,21 @@ class Trainer(Engine):
         """Training is over; the model has the weights that are kept."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs of the trainer itself: its attributes that are numbers or texts.
+        """Return what a resumed training needs besides: the trainer's numbers and texts, and what it has frozen.
 
         A subclass that changes more on itself while training (tensors, a memory of samples) extends this and
         `load_state_dict`. Tensors, numbers, texts, and lists, tuples and dicts of them can be kept.
         """
-        return {"attributes": {name: v for name, v in vars(self).items() if isinstance(v, int | float | str)}}
+        return {
+            "attributes": {name: v for name, v in vars(self).items() if isinstance(v, int | float | str)},
+            "frozen": [name for name, p in self.model.named_parameters() if not p.requires_grad],  # hooks may thaw it
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned, extended or not; the model and its parts are built by then."""
         vars(self).update(state["attributes"])
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name not in state["frozen"])
 
     # The loop
 
