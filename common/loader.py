@@ -1,7 +1,8 @@
 """The loader component: a `TensorDataset` becomes batches, gathered straight from its tensors.
 
 Override `transform` to change batches while training (augmentation), `order` to draw samples otherwise. An epoch is a
-pure function of (seed, epoch), and a batch of (seed, epoch, index): it can begin anywhere, on any number of processes.
+pure function of (seed, epoch), on any number of processes; what is drawn for a batch one of (seed, epoch, index)
+and the share: it can begin anywhere.
 """
 
 from collections.abc import Iterable, Iterator
@@ -105,7 +106,7 @@ class Loader:
         if not len(indices):
             return iter(())
         if self.training:
-            order = self.order(torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
+            order = self.order(torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63))
         else:
             order = torch.arange(len(self.samples.ids))
         size = self.config.batch_size

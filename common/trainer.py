@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel
 
 from common import engine, optimizing
 from common.checkpoint import Checkpoints
@@ -39,7 +39,7 @@ class Config:
     loss: LossChoice = field(default_factory=lambda: {"name": "cross_entropy"})
     optimizer: OptimizerChoice = field(default_factory=lambda: {"name": "AdamW", "lr": 0.003, "weight_decay": 0.05})
     scheduler: SchedulerChoice | None = field(default_factory=lambda: {"name": "CosineAnnealingLR"})
-    schedule_by: Literal["step", "epoch"] = "step"  # what the numbers of the schedule count
+    schedule_by: Literal["step", "epoch"] = "step"  # what the numbers of the schedule and warmup_steps count
     warmup_steps: int = 0
     accumulate: int = 1  # batches a step
     clip_norm: float | None = None  # of the gradients of each optimizer's parameters
@@ -120,16 +120,21 @@ class Trainer(Engine):
         """Training is over; the model has the weights that are kept."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs of the trainer itself: its attributes that are numbers or texts.
+        """Return what a resumed training needs besides: the trainer's numbers and texts, and what it has frozen.
 
         A subclass that changes more on itself while training (tensors, a memory of samples) extends this and
         `load_state_dict`. Tensors, numbers, texts, and lists, tuples and dicts of them can be kept.
         """
-        return {"attributes": {name: v for name, v in vars(self).items() if isinstance(v, int | float | str)}}
+        return {
+            "attributes": {name: v for name, v in vars(self).items() if isinstance(v, int | float | str)},
+            "frozen": [name for name, p in self.model.named_parameters() if not p.requires_grad],  # hooks may thaw it
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned, extended or not; the model and its parts are built by then."""
         vars(self).update(state["attributes"])
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name not in state["frozen"])
 
     # The loop
 
@@ -185,9 +190,8 @@ class Trainer(Engine):
     def _build(self, model: nn.Module, train: Loader, valid: Loader) -> None:
         """Build all that training needs, as the config says."""
         config = self.config
+        _check_numbers(config)
         self.steps = Steps.plan(train, config.accumulate, config.epochs, config.steps)
-        if not len(valid) and config.patience is not None:
-            raise ValueError("train.patience needs a validation split, and it is empty: raise data.valid_fraction")
         size = train.config.batch_size
         if size < self.processes.num:
             raise ValueError(f"loader.batch_size is {size}, and there are {self.processes.num} processes: raise it")
@@ -201,6 +205,7 @@ class Trainer(Engine):
         for other in self.cast.others.values():
             self._place(other)
         self.parts = [self._build_part(name, module) for name, module in self.cast.trained.items()]
+        self._check_monitor(valid)
         self.average = self._build_average()
         self._forward = self._replicas.wrap(model, self.compute_loss, in_parts=len(self.parts) > 1)
         if config.compile != "off":
@@ -243,11 +248,22 @@ class Trainer(Engine):
             optimizer_state=self._replicas.state_of_optimizer(self.model, optimizer),
         )
 
+    def _check_monitor(self, valid: Loader) -> None:
+        """Raise ValueError where something waits for a number of a validation that there is not."""
+        if len(valid) or not self.config.monitor.startswith("valid_"):
+            return
+        waits = any(isinstance(part.scheduler, ReduceLROnPlateau) for part in self.parts)
+        if waits or self.config.patience is not None:
+            name = "ReduceLROnPlateau" if waits else "train.patience"
+            raise ValueError(
+                f"{name} needs a validation split, and it is empty: raise data.valid_fraction, or monitor train_loss"
+            )
+
     def _build_average(self) -> AveragedModel | None:
         decay = self.config.ema_decay
         if decay is None:
             return None
-        return AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+        return AveragedModel(self.model, multi_avg_fn=optimizing.build_average(decay), use_buffers=True)
 
     def _fit(self, train: Loader, valid: Loader) -> None:
         progress, config = self.progress, self.config
@@ -370,7 +386,7 @@ class Trainer(Engine):
         """Find out whether the epoch is the best so far, and tell the schedules. Without validation the last one is."""
         name, mode = self.config.monitor, self.config.mode
         monitored = row.get(name)
-        if monitored is None and any(key.startswith("valid_") for key in row):
+        if monitored is None and (not name.startswith("valid_") or any(key.startswith("valid_") for key in row)):
             raise ValueError(f"train.monitor is '{name}', and an epoch has {', '.join(row)}")
         if monitored is not None:
             weights = self.average.module if self.average else self._replicas.state_of(self.model)
@@ -394,6 +410,19 @@ class Trainer(Engine):
         if self.average:
             parts["average"] = self.average
         return {**parts, "trainer": self, "progress": self.progress}
+
+
+def _check_numbers(config: Config) -> None:
+    """Raise ValueError for numbers that would train nothing, or something else, without a word."""
+    for name, count, least in (("patience", config.patience, 1), ("warmup_steps", config.warmup_steps, 0)):
+        if count is not None and count < least:
+            raise ValueError(f"train.{name} is {count}: give {least} or more")
+    if config.ema_decay is not None and not 0 <= config.ema_decay < 1:
+        raise ValueError(f"train.ema_decay is {config.ema_decay}: give less than 1, as 0.999")
+    norms = {"": config.clip_norm, **{f"roles.{name}.": role.clip_norm for name, role in config.roles.items()}}
+    for place, norm in norms.items():
+        if norm is not None and norm <= 0:
+            raise ValueError(f"train.{place}clip_norm is {norm}: give more than 0")
 
 
 def _describe(row: Mapping[str, Any]) -> str:
