@@ -69,7 +69,7 @@ def _start_log(rank: int) -> None:
     level, prefix = (logging.WARNING, f"process {rank}: ") if rank else (logging.INFO, "")
     logging.basicConfig(level=level, format=f"{prefix}%(message)s", stream=sys.stdout)
     if rank:
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # to the end
         logging.captureWarnings(True)
 
 
