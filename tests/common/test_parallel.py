@@ -22,7 +22,18 @@ from common.roles import Role
 from common.trainer import Trainer
 from tests.datasets import make_dataset
 from tests.together import run_together
-from tests.trainings import SGD, History, Killed, Notes, Weights, copy_weights, is_equal, is_near, make_net, make_trainer
+from tests.trainings import (
+    SGD,
+    History,
+    Killed,
+    Notes,
+    Weights,
+    copy_weights,
+    is_equal,
+    is_near,
+    make_net,
+    make_trainer,
+)
 
 MOMENTUM = {"name": "SGD", "lr": 0.03, "momentum": 0.9}
 ADAM = {"name": "AdamW", "lr": 0.003, "eps": 1e-3}  # an eps above the noise of gradients that are next to nothing
@@ -290,7 +301,12 @@ def _normalise(name: str, rows: range) -> dict[str, Tensor]:
         (outputs * factors[list(rows) or [0]] * bool(rows)).sum().backward()
     assert share.grad is not None
     gradients = {f"gradient of {name}": p.grad for name, p in layer.named_parameters() if p.grad is not None}
-    return {"outputs": outputs.detach()[: len(rows)], "inputs": share.grad[: len(rows)], **gradients, **copy_weights(layer)}
+    return {
+        "outputs": outputs.detach()[: len(rows)],
+        "inputs": share.grad[: len(rows)],
+        **gradients,
+        **copy_weights(layer),
+    }
 
 
 def _normalise_shares(shares: list[range]) -> dict[str, dict[str, Tensor]]:
