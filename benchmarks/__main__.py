@@ -14,6 +14,7 @@ from benchmarks import (
     sharing,
     startup,
     training,
+    vectorised,
 )
 from benchmarks.measuring import Figure
 from pipeline.tables import print_table
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "loading": loading,
     "checkpointing": checkpointing,
     "gpu_training": gpu_training,
+    "vectorised": vectorised,
     "push_overhead": push_overhead,
 }
 

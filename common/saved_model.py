@@ -48,6 +48,17 @@ def read_model(model_class: type[nn.Module], folder: Path) -> nn.Module:
     return model
 
 
+def seed_folder(folder: Path, seed: int) -> Path:
+    """Return where the model of a further seed stands, below that of the first one."""
+    return folder / f"seed_{seed}"
+
+
+def find_seeds(folder: Path) -> dict[int, Path]:
+    """Return the further seeds of the model in `folder` that were trained with it, and the folder of each."""
+    found = {int(path.name.removeprefix("seed_")): path for path in folder.glob("seed_*")}
+    return dict(sorted(found.items()))
+
+
 def copy_weights(source: nn.Module, target: nn.Module, mapping: Mapping[str, str | None] | None = None) -> None:
     """Copy parameters and buffers from one module to another, by name.
 

@@ -53,6 +53,7 @@ class Config:
     patience: int | None = None  # epochs without a better one that end training
     parallel: Literal["ddp", "fsdp"] = "ddp"  # several processes have the whole model each, or a share of it
     roles: Mapping[str, Role] = field(default_factory=dict)
+    vectorised_seeds: int | None = None  # so many trainings at once: of runtime.seed, and of the numbers after it
 
 
 class Trainer(Engine):
@@ -384,15 +385,20 @@ class Trainer(Engine):
 
     def _compare(self, row: dict[str, Any]) -> None:
         """Find out whether the epoch is the best so far, and tell the schedules. Without validation the last one is."""
-        name, mode = self.config.monitor, self.config.mode
-        monitored = row.get(name)
-        if monitored is None and (not name.startswith("valid_") or any(key.startswith("valid_") for key in row)):
-            raise ValueError(f"train.monitor is '{name}', and an epoch has {', '.join(row)}")
+        monitored = self._read_monitored(row)
         if monitored is not None:
             weights = self.average.module if self.average else self._replicas.state_of(self.model)
-            self.progress.compare(monitored, mode, weights)
+            self.progress.compare(monitored, self.config.mode, weights)
         for part in self.parts:
             part.end_epoch(monitored)
+
+    def _read_monitored(self, row: Mapping[str, Any]) -> float | None:
+        """Return what says which epoch is best; None where there is no validation."""
+        name = self.config.monitor
+        monitored: float | None = row.get(name)
+        if monitored is None and (not name.startswith("valid_") or any(key.startswith("valid_") for key in row)):
+            raise ValueError(f"train.monitor is '{name}', and an epoch has {', '.join(row)}")
+        return monitored
 
     def _is_patience_over(self) -> bool:
         patience = self.config.patience

@@ -1,10 +1,8 @@
 """Trainings by several processes, against the same training by one."""
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from common import data, loader
-from common.checkpoint import Checkpoints
 from common.dataset import Batch
 from common.loader import Loader
 from common.loggers import Loggers
 from common.meter import Values
-from common.parallel import find_processes, gather, synchronise_batch_norm
+from common.parallel import find_processes, synchronise_batch_norm
 from common.roles import Role
 from common.trainer import Trainer
 from tests.datasets import make_dataset
@@ -30,7 +27,6 @@ from tests.trainings import (
     Weights,
     copy_weights,
     is_equal,
-    is_near,
     make_net,
     make_trainer,
 )

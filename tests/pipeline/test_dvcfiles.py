@@ -64,6 +64,8 @@ stages:
     outs:
     - outputs/evaluate/certificate.json:
         cache: false
+    - outputs/evaluate/seeds.json:
+        cache: false
     - outputs/evaluate/predictions.safetensors
     - outputs/evaluate/run.json
     - outputs/evaluate/evaluate.log

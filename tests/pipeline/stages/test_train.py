@@ -25,8 +25,9 @@ from common import trainer as trainer_module
 from common.dataset import Metadata, write_dataset
 from common.loggers import History
 from common.model import Model
-from common.saved_model import WeightsError, read_model, write_model
+from common.saved_model import WeightsError, find_seeds, read_model, write_model
 from common.trainer import Trainer
+from common.vectorising import NotVectorisableError
 from pipeline.bars import read_progress
 from pipeline.stages import train
 from pipeline.stages.task import Task
@@ -35,6 +36,7 @@ from pipeline.validation import find_faults
 from pipeline.workspace import write_json
 from tests.checkouts import ROOT
 from tests.datasets import make_dataset, make_loader
+from tests.trainings import is_near
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,44 @@ def test_model_is_that_of_the_trainer_on_shuffled_batches_when_seeded_alike(tmp_
     trainer.fit(model, shuffled, make_loader(dataset.valid))
     built = read_model(TwoLayers, task.target_dir / "model").state_dict()
     assert all(torch.equal(built[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_model_of_each_seed_is_that_of_a_run_with_this_seed(tmp_path: Path) -> None:
+    task = _make_task(tmp_path, {"hidden": 6})
+    task.params["runtime"]["seed"] = 7
+    task.params["train"]["vectorised_seeds"] = 3
+    train.run(task)
+    folder = task.target_dir / "model"
+    built = {7: folder, **find_seeds(folder)}
+    assert sorted(built) == [7, 8, 9]
+    states = {seed: read_model(TwoLayers, place).state_dict() for seed, place in built.items()}
+    del task.params["train"]["vectorised_seeds"]
+    for seed, state in states.items():
+        _clear(task)
+        task.params["runtime"]["seed"] = seed
+        train.run(task)
+        alone = read_model(TwoLayers, task.target_dir / "model").state_dict()
+        assert not find_seeds(task.target_dir / "model")
+        assert is_near(state, alone)
+
+
+def test_history_has_means_and_deviations_when_there_are_several_seeds(tmp_path: Path) -> None:
+    task = _make_task(tmp_path, {})
+    task.params["train"]["vectorised_seeds"] = 2
+    assert train.run(task)["num_samples"] == 2 * len(make_dataset().train)
+    results = _read_results(task)
+    names = {"train_loss", "valid_loss", "valid_accuracy"}
+    for row in (*results["rows"], *results["table"]):
+        assert row.keys() == {"epoch", "step", "learning_rate", *names, *(f"{name}_std" for name in names)}
+
+
+def test_several_seeds_are_refused_when_they_would_start_from_one_model(tmp_path: Path, other_dir: Path) -> None:
+    task = _take(_make_task(tmp_path, {}), other_dir, hidden=6, init_from="other")
+    task.params["train"]["vectorised_seeds"] = 2
+    with pytest.raises(
+        NotVectorisableError, match=r"with model\.init_from: every seed would start from the same weights"
+    ):
+        train.run(task)
 
 
 def test_model_has_its_default_config_when_the_params_say_nothing_of_it(tmp_path: Path) -> None:
