@@ -61,7 +61,6 @@ class Checkpoints:
         self._started = self._written = time.perf_counter()
         self.resumed_s = 0.0  # what training took before it was killed
         self._processes = find_processes()
-        self._doubts: list[str] = []  # why the result may not be that of an uninterrupted training
         if not self._processes.is_first:
             return
         folder.mkdir(parents=True, exist_ok=True)

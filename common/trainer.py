@@ -180,7 +180,7 @@ class Trainer(Engine):
             with self._replicas.batch(self._forward, is_last=is_last, is_idle=is_idle):
                 with self._autocast:
                     found = self._forward(batch, part.name)
-                named = {"loss": found} if isinstance(found, Tensor) else found
+                named = _name_losses(found)
                 part.backward(named["loss"] if weight == 1.0 else named["loss"] * weight)
             if is_last:
                 part.update()
@@ -234,7 +234,10 @@ class Trainer(Engine):
         num_steps = self.steps.num_epochs if by_epoch else -(-self.steps.total // role.every)
         scheduler: LRScheduler | None = None
         if choice is not None:
-            warm_up = min(config.warmup_steps, num_steps - 1)
+            warm_up = config.warmup_steps
+            if 0 < num_steps <= warm_up:
+                count = f"{num_steps} {'epochs' if by_epoch else 'steps'}"
+                raise ValueError(f"train.warmup_steps is {warm_up}, and the schedule of '{name}' is {count} long")
             scheduler = optimizing.build_warmed_up(
                 optimizer, warm_up, lambda: self.build_scheduler(optimizer, choice, num_steps - warm_up)
             )
@@ -429,6 +432,15 @@ def _check_numbers(config: Config) -> None:
     for place, norm in norms.items():
         if norm is not None and norm <= 0:
             raise ValueError(f"train.{place}clip_norm is {norm}: give more than 0")
+
+
+def _name_losses(found: Tensor | Values) -> Values:
+    """Return what `compute_loss` returned by name. Raises ValueError where the loss itself is not there."""
+    if isinstance(found, Tensor):
+        return {"loss": found}
+    if not isinstance(found.get("loss"), Tensor):
+        raise ValueError(f"compute_loss returned {', '.join(found) or 'nothing'}, and no tensor called 'loss'")
+    return {name: torch.as_tensor(value) for name, value in found.items()}
 
 
 def _describe(row: Mapping[str, Any]) -> str:

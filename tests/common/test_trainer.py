@@ -589,6 +589,11 @@ def test_training_is_refused_when_it_has_no_end_or_no_step(config: dict[str, Any
     [
         ({"patience": 0}, "train.patience is 0: give 1 or more"),
         ({"warmup_steps": -1}, "train.warmup_steps is -1: give 0 or more"),
+        ({"warmup_steps": 9}, "train.warmup_steps is 9, and the schedule of 'model' is 9 steps long"),
+        (
+            {"warmup_steps": 3, "schedule_by": "epoch"},
+            "train.warmup_steps is 3, and the schedule of 'model' is 3 epochs long",
+        ),
         ({"ema_decay": 2.0}, "train.ema_decay is 2.0: give less than 1"),
         ({"clip_norm": -1.0}, "train.clip_norm is -1.0: give more than 0"),
         ({"roles": {"features": Role(clip_norm=0.0)}}, "train.roles.features.clip_norm is 0.0: give more than 0"),
@@ -597,6 +602,38 @@ def test_training_is_refused_when_it_has_no_end_or_no_step(config: dict[str, Any
 def test_training_is_refused_when_a_number_would_quietly_train_nothing(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit(make_trainer(**config))
+
+
+class LoggingTrainer(Trainer):
+    """Returns what it is told beside the loss, or in its place."""
+
+    extra: dict[str, Any]
+
+    def compute_loss(self, model: nn.Module, batch: Batch, role: str) -> Values:
+        """Return the loss of a batch, and more."""
+        return {"loss": self.loss(model(batch.inputs), batch.targets), **self.extra}
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"loss": None}, "compute_loss returned loss, and no tensor called 'loss'"),
+        ({"errors": torch.zeros(16)}, r"'errors' of a batch is to be one number, and has the shape \(16,\)"),
+    ],
+)
+def test_training_is_refused_when_a_loss_is_no_number(extra: dict[str, Any], message: str) -> None:
+    trainer = make_trainer(LoggingTrainer, epochs=1, steps=2)
+    assert isinstance(trainer, LoggingTrainer)
+    trainer.extra = extra
+    with pytest.raises(ValueError, match=message):
+        fit(trainer)
+
+
+def test_plain_number_beside_the_loss_is_in_the_history() -> None:
+    trainer = make_trainer(LoggingTrainer, epochs=1)
+    assert isinstance(trainer, LoggingTrainer)
+    trainer.extra = {"share": 0.25}
+    assert fit(trainer).rows[0]["train_share"] == 0.25
 
 
 @pytest.mark.parametrize("batch_size", [0, -4])
