@@ -212,6 +212,7 @@ class Trainer(Engine):
     def _choose_replicas(self) -> Replicas:
         if self.config.parallel == "ddp" or self.processes.num == 1:
             return Replicas(self.processes)
+        _check_shards(self.config)
         from common.sharding import Shards  # noqa: PLC0415  # takes a second
 
         return Shards(self.processes)
@@ -394,6 +395,17 @@ class Trainer(Engine):
         if self.average:
             parts["average"] = self.average
         return {**parts, "trainer": self, "progress": self.progress}
+
+
+def _check_shards(config: Config) -> None:
+    """Raise ValueError where a config asks for what a model in shares cannot do."""
+    refused = {
+        "ema_decay": config.ema_decay is not None,
+        "channels_last": config.channels_last,
+        "compile": config.compile != "off",
+    }
+    if names := [f"train.{name}" for name, is_set in refused.items() if is_set]:
+        raise ValueError(f"train.parallel is fsdp, which does not go with {' and '.join(names)}: ddp does")
 
 
 def _describe(row: Mapping[str, Any]) -> str:
