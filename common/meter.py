@@ -41,9 +41,7 @@ class Meter:
         for name in dict.fromkeys(name for values in waiting for name in values):
             present = torch.stack([torch.as_tensor(values[name]) for values in waiting if name in values])
             if present.ndim > 1:
-                raise ValueError(
-                    f"'{name}' of a batch is to be one number, and has the shape {tuple(present.shape[1:])}"
-                )
+                raise ValueError(f"'{name}' of a batch is to be one number, not {tuple(present.shape[1:])} of them")
             fetched = iter(present.tolist())
             column = self.columns.setdefault(name, [])
             column += [None] * (num_before - len(column))

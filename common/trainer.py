@@ -217,6 +217,7 @@ class Trainer(Engine):
     def _choose_replicas(self) -> Replicas:
         if self.config.parallel == "ddp" or self.processes.num == 1:
             return Replicas(self.processes)
+        _check_shards(self.config)
         from common.sharding import Shards  # noqa: PLC0415  # takes a second
 
         return Shards(self.processes)
@@ -441,6 +442,17 @@ def _name_losses(found: Tensor | Values) -> Values:
     if not isinstance(found.get("loss"), Tensor):
         raise ValueError(f"compute_loss returned {', '.join(found) or 'nothing'}, and no tensor called 'loss'")
     return {name: torch.as_tensor(value) for name, value in found.items()}
+
+
+def _check_shards(config: Config) -> None:
+    """Raise ValueError where a config asks for what a model in shares cannot do."""
+    refused = {
+        "ema_decay": config.ema_decay is not None,
+        "channels_last": config.channels_last,
+        "compile": config.compile != "off",
+    }
+    if names := [f"train.{name}" for name, is_set in refused.items() if is_set]:
+        raise ValueError(f"train.parallel is fsdp, which does not go with {' and '.join(names)}: ddp does")
 
 
 def _describe(row: Mapping[str, Any]) -> str:

@@ -197,7 +197,7 @@ def test_line_says_so_when_the_machine_is_another(
     monkeypatch.setattr(torch, "__version__", "0.1")
     assert _resume(tmp_path) == 1
     assert log.messages[1].endswith(": the last bits may differ from those of one machine")
-    assert "this is torch 0.1 on " in log.messages[1]
+    assert "and resumed by torch 0.1 on " in log.messages[1]
 
 
 def test_line_says_so_again_when_training_is_resumed_a_second_time(

@@ -1,9 +1,14 @@
 """Trainings by several processes, against the same training by one."""
 
+import logging
+import logging.handlers
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -17,7 +22,7 @@ from common.meter import Values
 from common.parallel import find_processes, synchronise_batch_norm
 from common.roles import Role
 from common.trainer import Trainer
-from tests.datasets import make_dataset
+from tests.datasets import make_dataset, make_loader
 from tests.together import run_together
 from tests.trainings import (
     SGD,
@@ -29,6 +34,7 @@ from tests.trainings import (
     is_equal,
     make_net,
     make_trainer,
+    open_checkpoints,
 )
 
 MOMENTUM = {"name": "SGD", "lr": 0.03, "momentum": 0.9}
@@ -86,13 +92,21 @@ class GanTrainer(Trainer):
 class StoppedTrainer(Trainer):
     """Is killed after a step, and keeps its state at every one."""
 
-    agree_steps = 1
+    agree_steps, report_s = 1, 0.0
     killed_at = -1
 
     def on_step_end(self, step: int) -> None:
         """End the process."""
         if step == self.killed_at:
             raise Killed
+
+
+class RankTrainer(Trainer):
+    """Says who it is."""
+
+    def on_epoch_end(self, row: dict[str, Any]) -> None:
+        """Add the rank, which falls in the first process alone."""
+        row["rank"] = find_processes().rank * row["epoch"] - row["epoch"]
 
 
 class Gan(nn.Module):
@@ -144,6 +158,14 @@ class Partly(nn.Module):
         return logits
 
 
+def make_uneven() -> nn.Module:
+    """Return a network that begins otherwise in each process; the first one's counts."""
+    net = make_net()
+    for tensor in net.state_dict().values():
+        tensor += find_processes().rank
+    return net
+
+
 @dataclass(frozen=True)
 class Case:
     """A training."""
@@ -178,11 +200,12 @@ CASES = {
     "clipped": Case({"optimizer": MOMENTUM, "clip_norm": 0.05}, net=make_net),
     "frozen part": Case({"optimizer": SGD, "roles": {"features": Role(frozen=True)}}, net=make_net),
     "plateau": Case({"optimizer": SGD, "scheduler": {"name": "ReduceLROnPlateau", "patience": 0}}, net=make_net),
+    "uneven start": Case({"optimizer": SGD}, net=make_uneven),
+    "half precision": Case({"optimizer": SGD, "precision": "fp16"}, tolerance=5e-3),
     "unused layer": Case({"optimizer": ADAM}, net=Partly, trainer=NamingTrainer),
 }
 ONLY_REPLICAS = {
     "average": Case({"optimizer": SGD, "ema_decay": 0.8}, net=make_net),
-    "half precision": Case({"optimizer": SGD, "precision": "fp16"}, tolerance=5e-3),
     "parts": Case(
         {"optimizer": SGD, "monitor": "valid_loss", "mode": "min", "roles": {"maker": Role(every=2), "judge": Role()}},
         net=Gan,
@@ -247,7 +270,7 @@ def test_several_processes_come_to_the_result_of_one(
     name: str, alone: dict[str, Fitted], replicas: list[dict[str, Fitted]]
 ) -> None:
     for fitted in replicas:
-        _check_near(fitted[name], alone[name], ONLY_REPLICAS.get(name, Case()).tolerance)
+        _check_near(fitted[name], alone[name], {**CASES, **ONLY_REPLICAS}[name].tolerance)
     assert all(is_equal(fitted[name].weights, replicas[0][name].weights) for fitted in replicas)
 
 
@@ -255,7 +278,7 @@ def test_several_processes_come_to_the_result_of_one(
 def test_processes_with_a_share_of_the_model_come_to_the_result_of_one(
     name: str, alone: dict[str, Fitted], shards: list[dict[str, Fitted]]
 ) -> None:
-    _check_near(shards[0][name], alone[name])
+    _check_near(shards[0][name], alone[name], {**CASES, **ONLY_SHARES}[name].tolerance)
     assert {type(tensor) for tensor in shards[0][name].weights.values()} == {Tensor}
     assert all(fitted[name].rows == shards[0][name].rows for fitted in shards)
 
@@ -350,3 +373,104 @@ def test_batch_norm_that_computes_by_itself_is_left_alone_with_a_warning(caplog:
     assert synchronise_batch_norm(net, torch.device("cpu")) == [net[1]]
     assert type(net[0]) is OwnNorm
     assert caplog.messages == ["0 is a batch norm of its own: each process normalises by its share of a batch"]
+
+
+class Trained(NamedTuple):
+    """What a process has, and has said."""
+
+    weights: Weights
+    rows: History
+    messages: list[str]
+
+
+def _train(folder: Path | None, killed_at: int, dropout: float, config: dict[str, Any]) -> Trained:
+    """Train with the state in a folder, until the processes are killed."""
+    messages: list[str] = []
+    handler = logging.handlers.QueueHandler(
+        SimpleNamespace(put_nowait=lambda record: messages.append(record.getMessage()))
+    )
+    logging.getLogger("force").addHandler(handler)
+    dataset, notes = make_dataset(), Notes()
+    trainer = make_trainer(StoppedTrainer, **{"epochs": 4, "optimizer": ADAM, "accumulate": 2, **config})
+    assert isinstance(trainer, StoppedTrainer)
+    trainer.killed_at = killed_at
+    trainer.loggers = Loggers([notes])
+    checkpoints = open_checkpoints(trainer, folder, minutes=0.0).checkpoints if folder else None
+    train = Loader(dataset.train, loader.Config(batch_size=6), training=True, seed=0)
+    try:
+        net = trainer.fit(make_net(dropout), train, make_loader(dataset.valid))
+    except Killed:
+        return Trained({}, notes.rows, messages)
+    finally:
+        logging.getLogger("force").removeHandler(handler)
+        if checkpoints:
+            checkpoints.wait()
+    return Trained(copy_weights(net) if find_processes().is_first else {}, notes.rows, messages)
+
+
+def _train_together(num: int, *args: Any) -> Trained:
+    """Return what the first process has."""
+    result: Trained = run_together(num, _train, *args)[0] if num > 1 else _train(*args)
+    return result
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_training_that_was_killed_within_an_epoch_comes_to_the_same_bits(tmp_path: Path, kind: str) -> None:
+    config = {"parallel": kind, "monitor": "valid_loss", "mode": "min", "scheduler": {"name": "CosineAnnealingLR"}}
+    whole = _train_together(2, None, -1, 0.5, config)
+    assert len(whole.rows) == 4
+    _train_together(2, tmp_path, 6, 0.5, config)
+    resumed = _train_together(2, tmp_path, -1, 0.5, config)
+    assert "resumed after step 5 from fit-1-step-5.pt" in resumed.messages
+    assert resumed.rows == whole.rows
+    assert is_equal(resumed.weights, whole.weights)
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        ("ddp", 2, 3),
+        ("ddp", 3, 1),
+        ("fsdp", 1, 2),
+        *(pytest.param(*way, marks=pytest.mark.slow) for way in (("ddp", 1, 3), ("fsdp", 2, 3), ("fsdp", 3, 1))),
+    ],
+)
+def test_training_that_was_killed_can_be_resumed_by_another_number_of_processes(
+    tmp_path: Path, kind: str, before: int, after: int
+) -> None:
+    whole, config = _train(None, -1, 0.0, {}), {"parallel": kind}
+    _train_together(before, tmp_path, 6, 0.0, config)
+    _train_together(after, tmp_path, 10, 0.0, config)
+    resumed = _train_together(after, tmp_path, -1, 0.0, config)
+    doubt = f"{before} processes wrote a checkpoint, and {after} resumed it: the last bits may differ"
+    assert resumed.messages[:2] == ["resumed after step 9 from fit-1-step-9.pt", doubt]
+    assert resumed.rows == [pytest.approx(row, rel=1e-3, abs=1e-5) for row in whole.rows]
+    for name, tensor in whole.weights.items():
+        torch.testing.assert_close(resumed.weights[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def _fit_ranks(config: dict[str, Any]) -> Fitted:
+    return _fit(Case({"monitor": "rank", "mode": "max", "patience": 1}, trainer=RankTrainer), **config)
+
+
+def test_all_processes_go_by_what_the_first_one_says_of_an_epoch() -> None:
+    first, second = run_together(2, _fit_ranks, {"epochs": 3})
+    assert [row["rank"] for row in first.rows] == [-1, -2]
+    assert first.rows == second.rows
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        (Case({}, {"batch_size": 1}), "loader.batch_size is 1, and there are 2 processes: raise it"),
+        (ONLY_REPLICAS["parts"], "train.parallel is fsdp, which cannot train the parts of train.roles apart: ddp can"),
+        (
+            Case({"ema_decay": 0.9, "compile": "on"}),
+            "train.parallel is fsdp, which does not go with train.ema_decay and train.compile: ddp does",
+        ),
+        (Case({"channels_last": True}), "does not go with train.channels_last: ddp does"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused(case: Case, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run_together(2, partial(_fit, case, parallel="fsdp"))

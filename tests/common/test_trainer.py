@@ -618,7 +618,7 @@ class LoggingTrainer(Trainer):
     ("extra", "message"),
     [
         ({"loss": None}, "compute_loss returned loss, and no tensor called 'loss'"),
-        ({"errors": torch.zeros(16)}, r"'errors' of a batch is to be one number, and has the shape \(16,\)"),
+        ({"errors": torch.zeros(16)}, r"'errors' of a batch is to be one number, not \(16,\) of them"),
     ],
 )
 def test_training_is_refused_when_a_loss_is_no_number(extra: dict[str, Any], message: str) -> None:

@@ -300,7 +300,12 @@ def test_training_draws_the_same_numbers_when_it_takes_models_of_others(
     tmp_path: Path, other_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[float] = []
-    monkeypatch.setattr(Trainer, "fit", lambda *_: drawn.append(torch.rand(1).item()))
+
+    def draw(trainer: Trainer, model: nn.Module, *_: Any) -> nn.Module:
+        drawn.append(torch.rand(1).item())
+        return model
+
+    monkeypatch.setattr(Trainer, "fit", draw)
     task = _take(_make_task(tmp_path, {}), other_dir, hidden=6)
     train.run(task)
     train.run(replace(_take(task, other_dir, hidden=6), built_models={}))
