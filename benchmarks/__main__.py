@@ -4,7 +4,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import noop_run, plan_scale, push_overhead, sharing, startup
+from benchmarks import (
+    checkpointing,
+    gpu_training,
+    loading,
+    noop_run,
+    plan_scale,
+    push_overhead,
+    sharing,
+    startup,
+    training,
+    vectorised,
+)
 from benchmarks.measuring import Figure
 from pipeline.tables import print_table
 
@@ -13,6 +24,11 @@ BENCHMARKS = {
     "plan_scale": plan_scale,
     "noop_run": noop_run,
     "sharing": sharing,
+    "training": training,
+    "loading": loading,
+    "checkpointing": checkpointing,
+    "gpu_training": gpu_training,
+    "vectorised": vectorised,
     "push_overhead": push_overhead,
 }
 

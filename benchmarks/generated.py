@@ -23,7 +23,7 @@ description: variant {number} of the network and its loss
 owner: benchmarks
 params:
   model: {{channels: {channels}}}
-  train: {{learning_rate: {rate}}}
+  train: {{optimizer: {{lr: {rate}}}}}
 """,
     "layers.py": '''\
 """Layers of variant {number}."""

@@ -35,12 +35,23 @@ class Block(nn.Module):
         return functional.relu(self.inner(inputs) + (self.skip(inputs) if self.skip else inputs))
 
 
-def build_resnet(channels: int, blocks: int) -> nn.Module:
-    """Return a residual network for images (He et al. 2015): (batch, 3, height, width) → (batch, 10)."""
-    layers: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
-    for stage in range(4):
-        width = channels * 2**stage
-        for block in range(blocks):
-            stride = 2 if stage and not block else 1
-            layers.append(Block(width // 2 if stride == 2 else width, width, stride))
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * channels, 10))
+class ResNet(nn.Module):
+    """A residual network for images (He et al. 2015, arXiv:1512.03385), of four stages."""
+
+    def __init__(self, channels: int, blocks: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [
+            nn.Conv2d(3, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        ]
+        for stage in range(4):
+            width = channels * 2**stage
+            for block in range(blocks):
+                stride = 2 if stage and not block else 1
+                layers.append(Block(width // 2 if stride == 2 else width, width, stride))
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * channels, 10))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (batch, 10) of images (batch, 3, height, width)."""
+        return self.layers(inputs)

@@ -45,7 +45,7 @@ def _measure_evaluators(checkout: Checkout) -> list[Figure]:
 def _measure_siblings(checkout: Checkout) -> list[Figure]:
     """Run experiments that each train, several at once, where nothing has run before."""
     for number in range(1, _NUM_EXPERIMENTS + 1):
-        _write_experiment(checkout, f"rate_{number:02}", f"train: {{learning_rate: {number / 10_000}}}")
+        _write_experiment(checkout, f"rate_{number:02}", f"train: {{optimizer: {{lr: {number / 10_000}}}}}")
     names = [path.name for path in (checkout.root / "experiments").iterdir()]
     run(["force", "run", "--jobs", "4", *names], checkout.root)
     executed = _count_executions(checkout)

@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from benchmarks import peers
 from benchmarks.measuring import Figure, time_side_by_side
-from benchmarks.models import build_mlp, build_resnet
+from benchmarks.models import ResNet, build_mlp
 from common import engine, loader
 from common.loader import Loader
 from common.loggers import History, Loggers
@@ -29,7 +29,7 @@ def measure(folder: Path) -> list[Figure]:
     samples = make_samples(400 * 128, (64,))
     figures = _compare("MLP 64-128-10, batch 128", build_mlp, samples, 128, 21, folder, 1.05)
     images = make_samples(12 * 32, (3, 32, 32))
-    network = partial(build_resnet, 8, 1)
+    network = partial(ResNet, 8, 1)
     return figures + _compare("ResNet of 9 layers, 32 × 32, batch 32", network, images, 32, 9, folder, 1.01)
 
 

@@ -5,6 +5,7 @@ A file is written while training goes on, whole or not at all, and the one befor
 out of it. The version of the format and a sha256 follow: a file that is truncated, damaged or foreign is never used.
 """
 
+import copy
 import hashlib
 import logging
 import os
@@ -13,7 +14,7 @@ import random
 import re
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from common.stateful import Divided, Kept, Stateful
 log = logging.getLogger("force")
 
 _NAME = re.compile(r"fit-(\d+)-step-(\d+)\.pt")
-_TRAILER = b"\nforce checkpoint 2 sha256 %s\n"
+_TRAILER = b"\nforce checkpoint 3 sha256 %s\n"
 _TRAILER_SIZE = len(_TRAILER % bytes(64))
 
 
@@ -54,12 +55,12 @@ class Checkpoints:
         self._marker = folder / "finished"
         self._num_fits = 0
         self._identity: dict[str, str] = {}
+        self._doubts: list[str] = []  # why the last bits may differ from those of a training that was never killed
         self._newest: Path | None = None
         self._writer: threading.Thread | None = None
         self._started = self._written = time.perf_counter()
         self.resumed_s = 0.0  # what training took before it was killed
         self._processes = find_processes()
-        self._doubts: list[str] = []  # why the result may not be that of an uninterrupted training
         if not self._processes.is_first:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,8 +77,9 @@ class Checkpoints:
         Where there is none, `parts` stay as they are, and the files are deleted. `own` are parts that differ between
         processes. The first process says which file it is.
         """
+        self.wait()
         self._num_fits += 1
-        self._newest = None
+        self._newest, self._doubts = None, []
         self._started = self._written = time.perf_counter()
         weights = _list_tensors(parts)
         self._identity = {**_flatten(self._params), **_identify(parts["model"], weights)}
@@ -239,7 +241,7 @@ def _copy(value: Any, place: str, on_device: list[str]) -> Any:
         return {key: _copy(member, f"{place}/{key}", on_device) for key, member in value.items()}
     if type(value) in (list, tuple):
         return type(value)(_copy(member, f"{place}/{index}", on_device) for index, member in enumerate(value))
-    return value
+    return copy.copy(value) if isinstance(value, set | bytearray | Counter) else value  # a file may hold these, too
 
 
 def _move(value: Any, place: str, on_device: Set[str], device: torch.device) -> Any:

@@ -69,10 +69,15 @@ class CorruptDatasetError(RuntimeError):
     """A file of a dataset is not the one that its metadata describes."""
 
 
+class BadTargetError(ValueError):
+    """A target is none of the classes."""
+
+
 def write_dataset(dataset: Dataset, folder: Path) -> None:
-    """Write a dataset into `folder`, which must exist."""
+    """Write a dataset into `folder`, which must exist. Raises BadTargetError where a target is none of its classes."""
     files = {}
     for name in SPLITS:
+        _check_targets(name, Batch(*dataset.split(name).tensors), len(dataset.metadata.classes))
         path = folder / f"{name}.safetensors"
         tensors = zip(Batch._fields, dataset.split(name).tensors, strict=True)
         save_file({field: tensor.contiguous() for field, tensor in tensors}, path)
@@ -83,6 +88,19 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
 def write_metadata(metadata: Metadata, folder: Path) -> None:
     """Write metadata into `folder`, which must exist."""
     (folder / "metadata.json").write_text(json.dumps(dataclasses.asdict(metadata), indent=1, sort_keys=True) + "\n")
+
+
+def _check_targets(split: str, samples: Batch, num_classes: int) -> None:
+    """Check class indices; without classes, or where a sample may have several, there are none."""
+    if not num_classes or samples.targets.ndim != 1 or samples.targets.is_floating_point():
+        return
+    outside = ((samples.targets < 0) | (samples.targets >= num_classes)).nonzero()
+    if len(outside):
+        row = int(outside[0])
+        raise BadTargetError(
+            f"{len(outside)} samples of the {split} split have no class: sample {int(samples.ids[row])} has the target "
+            f"{int(samples.targets[row])}, and there are {num_classes} classes, 0 … {num_classes - 1}"
+        )
 
 
 def read_metadata(folder: Path) -> Metadata:

@@ -1,7 +1,8 @@
 """The loader component: a `TensorDataset` becomes batches, gathered straight from its tensors.
 
 Override `transform` to change batches while training (augmentation), `order` to draw samples otherwise. An epoch is a
-pure function of (seed, epoch), and a batch of (seed, epoch, index): it can begin anywhere, on any number of processes.
+pure function of (seed, epoch), on any number of processes; what is drawn for a batch one of (seed, epoch, index)
+and the share: it can begin anywhere.
 """
 
 from collections.abc import Iterable, Iterator
@@ -82,6 +83,12 @@ class Loader:
                 batch = self.transform(batch, generator.manual_seed(place % 2**63))
             yield batch
 
+    def draw(self, epoch: int) -> Tensor:
+        """Return the rows of an epoch, in the order in which its batches have them; on the CPU."""
+        if not self.training:
+            return torch.arange(len(self.samples.ids))
+        return self.order(torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63))
+
     def order(self, generator: torch.Generator) -> Tensor:
         """Return the rows of a training epoch, in the order in which they are drawn; on the CPU.
 
@@ -104,12 +111,8 @@ class Loader:
         """Yield this process's share of the batches with these indices, on the device and untransformed."""
         if not len(indices):
             return iter(())
-        if self.training:
-            order = self.order(torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
-        else:
-            order = torch.arange(len(self.samples.ids))
         size = self.config.batch_size
-        order = order[indices.start * size : indices.stop * size].to(self._stored.ids.device)
+        order = self.draw(epoch)[indices.start * size : indices.stop * size].to(self._stored.ids.device)
         shares = [self._take_share(rows) for rows in torch.split(order, size)[: len(indices)]]
         upcoming: Iterable[Tensor] = shares
         if self._stored.ids.device.type == "cpu" and self.config.shuffle_window and self.training:

@@ -48,6 +48,17 @@ def read_model(model_class: type[nn.Module], folder: Path) -> nn.Module:
     return model
 
 
+def seed_folder(folder: Path, seed: int) -> Path:
+    """Return where the model of a further seed stands, below that of the first one."""
+    return folder / f"seed_{seed}"
+
+
+def find_seeds(folder: Path) -> dict[int, Path]:
+    """Return the further seeds of the model in `folder` that were trained with it, and the folder of each."""
+    found = {int(path.name.removeprefix("seed_")): path for path in folder.glob("seed_*")}
+    return dict(sorted(found.items()))
+
+
 def copy_weights(source: nn.Module, target: nn.Module, mapping: Mapping[str, str | None] | None = None) -> None:
     """Copy parameters and buffers from one module to another, by name.
 
@@ -96,8 +107,8 @@ def _find_misfits(
             yield f"'{name}'{renamed} is here, but not there"
         elif here[name].shape != there[other].shape:
             yield f"'{name}'{renamed} is {tuple(here[name].shape)} here and {tuple(there[other].shape)} there"
+    unused = set(there) - set(wanted.values())
     for prefix, start in mapping.items():
-        places = {} if start is None else {prefix + o[len(start) :]: o for o in there if o.startswith(start)}
-        for place, other in places.items():
-            if place not in here and _translate(place, mapping) == other:
+        for other in (name for name in there if start is not None and name in unused and name.startswith(start)):
+            if _translate(prefix + other[len(start or "") :], mapping) == other:
                 yield f"'{other}' is there, but not here"

@@ -39,17 +39,19 @@ class Layer:
     @property
     def named_choices(self) -> list[str]:
         """The keys of the choices whose name this layer gives."""
-        nodes = self._find_nodes(self.values)
-        return [node.key for node in nodes if node.kind and "name" in node.value]
+        if not any(key.endswith(".name") for key in self.values):
+            return []
+        return [node.key for node in self.find_nodes(self.values) if node.kind and "name" in node.value]
 
-    def find_nodes(self, settings: Mapping[str, Setting]) -> list[Node]:
-        """Return what has to be looked at in the sections that this layer touches."""
-        return self._find_nodes({key: setting.value for key, setting in settings.items()})
-
-    def _find_nodes(self, values: Mapping[str, Any]) -> list[Node]:
-        names = [name for name in self.touched if not self.sections[name].is_plain]
-        nested = nest({key: value for key, value in values.items() if key.partition(".")[0] in names})
-        return [n for name in sorted(nested) for n in find_nodes(self.sections[name].schema, nested[name], (name,))]
+    def find_nodes(self, values: Mapping[str, Any]) -> list[Node]:
+        """Return what has to be looked at in the sections that this layer touches; `values` are by dotted key."""
+        nodes: list[Node] = []
+        for name in sorted(self.touched):
+            if not self.sections[name].is_plain:
+                inside = f"{name}."
+                section = nest({key: value for key, value in values.items() if key.startswith(inside)}).get(name, {})
+                nodes += find_nodes(self.sections[name].schema, section, (name,))
+        return nodes
 
     def owns(self, node: Node) -> bool:
         """Say whether what is wrong with a node is this layer's fault."""

@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from pipeline.effective import (
 from pipeline.errors import ConfigError, Problem, UsageError, suggest
 from pipeline.index import FileIndex
 from pipeline.modules import ModuleGraph
-from pipeline.params import Setting, find_dotted, flatten, nest
+from pipeline.params import Setting, find_dotted, flatten, is_set, nest
 from pipeline.validation import Fault, Schema, find_problems, load_schema
 
 COMMON = "common"
@@ -238,7 +238,7 @@ class Experiments:
             raise ConfigError(problems)
         sections, inherited = self._find_sections(components), self._find_sections(parent.components)
         replaced = frozenset(name for name in sections if sections[name].config != inherited[name].config)
-        leaves = {key: v for key, v in flatten(overrides or {}) if v != {}}  # merging nothing changes nothing
+        leaves = {key: v for key, v in flatten(overrides or {}) if v != {} or _is_new_entry(key, parent)}
         layer = Layer(path, ("params",), leaves, sections, replaced)
         settings, models = self._lay_over(parent.settings, parent.built_models, layer, name)
         description, owner = document.get("description", ""), document.get("owner", "")
@@ -334,16 +334,14 @@ class Experiments:
         """
         settings = merge(below, layer)
         places = Places(settings, layer, self._read_bytes)
-        nodes = layer.find_nodes(settings)
+        nodes = layer.find_nodes({key: setting.value for key, setting in settings.items()})
         built = find_built_models(nodes)
         own = [node for node in nodes if layer.owns(node)]
         problems = [*find_missing(layer, settings), *self._find_faults(own, places, layer.file)]
         problems += [problem for node in built.values() for problem in self._find_stray_model(node, places)]
         kept = {key: model for key, model in models_below.items() if key.partition(".")[0] not in layer.touched}
         models = kept | {key: node.value for key, node in built.items()}
-        for key in (key for key, model in models.items() if model == name):
-            hint = f"in {name}, set {key} to null or to another experiment"
-            problems.append(places.describe(Fault(f"'{key}' names '{name}' itself", tuple(key.split("."))), hint))
+        problems += [_describe_self(key, name, layer, places) for key, model in models.items() if model == name]
         if problems:
             raise ConfigError(problems)
         return settings, models
@@ -408,6 +406,11 @@ class Experiments:
         return (self.root / path).read_bytes()
 
 
+def _is_new_entry(key: str, parent: Experiment) -> bool:
+    """Say whether an empty mapping adds an entry, as a role with all defaults; else merging nothing changes nothing."""
+    return key.count(".") > 1 and not is_set(key, parent.settings)
+
+
 def suggest_name(name: str) -> str:
     """Return a Python identifier close to `name`.
 
@@ -429,6 +432,15 @@ def _describe_bad_name(name: str) -> Problem:
     if len(name) > MAX_NAME:
         return Problem(folder, 0, 0, f"the name is longer than {MAX_NAME} characters", hint)
     return Problem(folder, 0, 0, f"'{name}' is no Python identifier or is taken", hint)
+
+
+def _describe_self(key: str, name: str, layer: Layer, places: Places) -> Problem:
+    """Return the fault of an experiment that takes its own built model, by its own param or by one that it inherits."""
+    hint = f"in {name}, set {key} to null or to another experiment"
+    problem = places.describe(Fault(f"'{key}' names '{name}' itself", tuple(key.split("."))), hint)
+    if problem.path == layer.file:
+        return problem
+    return replace(problem, message=f"'{key}' names '{name}', which inherits it")
 
 
 def _may_import(path: str, lineage: tuple[str, ...]) -> bool:

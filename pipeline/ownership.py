@@ -81,7 +81,7 @@ STAGES = {
             components=("loader", "model", "trainer"),
             sections=("loader", "model", "train", "runtime"),
             upstream=("prepare",),
-            modules=("common/loggers.py", "common/saved_model.py"),
+            modules=("common/loggers.py", "common/saved_model.py", "common/vectorised.py"),
             product="outputs/train/model",
             outs=(
                 Out("outputs/train/model"),
@@ -104,6 +104,7 @@ STAGES = {
             outs=(
                 Out("outputs/evaluate/metrics.json", "metrics", in_git=True),
                 Out("outputs/evaluate/certificate.json", in_git=True),
+                Out("outputs/evaluate/seeds.json", in_git=True),
                 Out("outputs/evaluate/performance.json", "metrics"),  # differs from run to run: no file for git
                 Out("outputs/evaluate/predictions.safetensors"),
                 _curve("reliability", "confidence", "accuracy"),

@@ -94,7 +94,7 @@ def _find_faults(ownership: Ownership, names: Iterable[str]) -> list[Problem]:
             ownership.owned(name)
         except ConfigError as error:
             problems += error.problems
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def find_project(start: Path) -> Project:

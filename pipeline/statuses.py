@@ -57,8 +57,8 @@ class Status:
 def list_result_files(experiment: str) -> list[str]:
     """Return the paths of the files that git keeps of an experiment's results, there or not."""
     folder = folder_of(experiment)
-    names = ("outputs/evaluate/metrics.json", "outputs/evaluate/certificate.json", "outputs/costs.json")
-    return [dvc_file_of(experiment), lock_file_of(experiment), *(f"{folder}/{name}" for name in names)]
+    names = ("evaluate/metrics.json", "evaluate/certificate.json", "evaluate/seeds.json", "costs.json")
+    return [dvc_file_of(experiment), lock_file_of(experiment), *(f"{folder}/outputs/{name}" for name in names)]
 
 
 def write_status(status: Status, root: Path, folder: Path) -> None:

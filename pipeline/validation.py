@@ -82,10 +82,12 @@ def find_located_faults(schema: Schema, value: Any, prefix: Sequence[str | int] 
 
 
 def _unfold(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
-    """Yield the errors, those of one option in place of "none fits" where the value can only mean that option."""
+    """Yield the errors; for "no option fits" of what holds mappings, those of the option that alone can be meant."""
     for error in errors:
         options: dict[Any, list[ValidationError]] = {}
-        for inner in error.context if error.validator == "anyOf" else []:
+        members = error.instance if isinstance(error.instance, list) else [error.instance]
+        is_deep = error.validator == "anyOf" and any(isinstance(member, dict) for member in members)
+        for inner in error.context if is_deep else []:
             options.setdefault(inner.relative_schema_path[0], []).append(inner)
         meant = [found for found in options.values() if all(map(_is_inside, found))]
         if len(meant) == 1:

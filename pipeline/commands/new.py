@@ -173,6 +173,10 @@ def _quote(value: Any) -> str:
     if isinstance(value, str):
         escaped = value.replace("'", "''")
         return f"'{escaped}'"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_quote(key)}: {_quote(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_quote, value))}]"
     if value is None:
         return "null"
     if isinstance(value, bool):

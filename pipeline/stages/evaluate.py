@@ -5,17 +5,20 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.curves import Curves
-from common.dataset import Batch, read_dataset
+from common.dataset import Batch, Dataset, read_dataset
+from common.evaluator import Evaluator
+from common.loader import Loader
 from common.metrics import Metric, MetricError, Predictions, TorchMetric
 from common.performance import measure_performance
-from common.saved_model import read_model
+from common.saved_model import find_seeds, read_model
 from pipeline.stages.certificate import build_certificate
 from pipeline.stages.task import Task
 
@@ -26,6 +29,25 @@ class BadPredictionsError(ValueError):
     """What an evaluation predicted, or was to predict, is not what metrics can be computed from."""
 
 
+class _Evaluated(NamedTuple):
+    """What the model of one seed reaches."""
+
+    evaluator: Evaluator
+    loader: Loader
+    model: nn.Module
+    predictions: Predictions
+    values: dict[str, float]  # of the metrics
+
+    def score(self, prefix: str) -> dict[str, Tensor]:
+        """Return `PREFIX.NAME` → numbers of each sample. Raises MetricError where they are not one a sample."""
+        scores = self.evaluator.scores(self.predictions)
+        for name, score in scores.items():
+            if tuple(score.shape) != tuple(self.predictions.ids.shape):
+                shape, wanted = tuple(score.shape), (len(self.predictions.ids),)
+                raise MetricError(f"the scores '{name}' have the shape {shape}, wanted {wanted}: one a sample")
+        return {f"{prefix}.{name}": score for name, score in scores.items()}
+
+
 def run(task: Task) -> dict[str, float]:
     """Write metrics, certificate, performance, predictions and plots; return the number of samples.
 
@@ -34,24 +56,38 @@ def run(task: Task) -> dict[str, float]:
     dataset = read_dataset(Path(task.inputs["prepare"]))
     if not len(dataset.test):
         raise BadPredictionsError("the test split is empty: raise data.test_fraction, or change the data component")
-    runtime = task.config("engine", "runtime")
-    evaluator = task.component("evaluator")(task.config("evaluator", "evaluate"), runtime)
-    metrics = evaluator.kept_metrics()
-    loader = task.component("loader")(dataset.test, task.config("loader", "loader"), training=False, seed=runtime.seed)
-    model = read_model(task.component("model"), Path(task.inputs["train"]))
-    predictions = sort_predictions(evaluator.evaluate(model, loader), dataset.metadata.classes)
-    values = compute_metrics(metrics, predictions, evaluator.config)
-    log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
+    seed, folder = task.config("engine", "runtime").seed, Path(task.inputs["train"])
+    first = _evaluate(task, dataset, seed, folder)
+    others = {other: _evaluate(task, dataset, other, place) for other, place in find_seeds(folder).items()}
+    evaluator, loader, model, predictions, values = first
     _write_json(task.target_dir / "metrics.json", values)
+    seeds = {seed: values, **{other: evaluated.values for other, evaluated in others.items()}}
+    _write_json(task.target_dir / "seeds.json", {str(each): of_seed for each, of_seed in seeds.items()})
     _write_json(
         task.target_dir / "certificate.json",
-        build_certificate(evaluator, metrics, predictions, Batch(*dataset.test.tensors)),
+        build_certificate(evaluator, evaluator.kept_metrics(), predictions, Batch(*dataset.test.tensors)),
     )
     batch = next(iter(evaluator.batches(loader)))
     _write_json(task.target_dir / "performance.json", measure_performance(model.to(evaluator.device), batch.inputs))
-    _write_predictions(task.target_dir / "predictions.safetensors", predictions, evaluator.scores(predictions))
+    scores = first.score("scores")
+    for other, evaluated in others.items():
+        scores |= evaluated.score(f"seed_{other}.scores")
+    _write_predictions(task.target_dir / "predictions.safetensors", predictions, scores)
     _write_plots(task.target_dir, predictions, dataset.metadata.classes)
     return {"num_samples": len(predictions.ids)}
+
+
+def _evaluate(task: Task, dataset: Dataset, seed: int, folder: Path) -> _Evaluated:
+    """Return what the model in `folder`, the one of this seed, predicts, and its metrics."""
+    runtime = replace(task.config("engine", "runtime"), seed=seed)
+    evaluator = task.component("evaluator")(task.config("evaluator", "evaluate"), runtime)
+    metrics = evaluator.kept_metrics()
+    loader = task.component("loader")(dataset.test, task.config("loader", "loader"), training=False, seed=seed)
+    model = read_model(task.component("model"), folder)
+    predictions = sort_predictions(evaluator.evaluate(model, loader), dataset.metadata.classes)
+    values = compute_metrics(metrics, predictions, evaluator.config)
+    log.info("seed %d: %s", seed, "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
+    return _Evaluated(evaluator, loader, model, predictions, values)
 
 
 def sort_predictions(predictions: Predictions, classes: Sequence[str]) -> Predictions:
@@ -108,12 +144,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _write_predictions(path: Path, predictions: Predictions, scores: Mapping[str, Tensor]) -> None:
-    for name, score in scores.items():
-        if tuple(score.shape) != tuple(predictions.ids.shape):
-            shape, wanted = tuple(score.shape), (len(predictions.ids),)
-            raise MetricError(f"the scores '{name}' have the shape {shape}, wanted {wanted}: one a sample")
-    named = {f"scores.{name}": score for name, score in scores.items()}
-    tensors = {**predictions._asdict(), **named}
+    tensors = {**predictions._asdict(), **scores}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
 
 

@@ -59,8 +59,10 @@ class ProgressFile:
         self._write({**places, "step": step, "fraction": fraction}, values)
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Write the figures of an epoch."""
-        self._write({"epoch": _plain(row.get("epoch")), "step": _find_step(row)}, row)
+        """Write the figures of an epoch, and how much of the training is done with it."""
+        step, num_steps = _find_step(row), self._state.get("num_steps")
+        fraction = min(1.0, step / num_steps) if num_steps else self._state["fraction"]
+        self._write({"epoch": _plain(row.get("epoch")), "step": step, "fraction": fraction}, row)
 
     def finish(self, status: str) -> None:
         """Write how it ended."""

@@ -3,18 +3,24 @@
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from common import vectorised
 from common.checkpoint import Checkpoints
-from common.dataset import read_dataset
+from common.dataset import Dataset, read_dataset
+from common.loader import Loader
 from common.loggers import History, Loggers
 from common.parallel import find_processes
-from common.saved_model import copy_weights, read_model, write_model
+from common.saved_model import copy_weights, read_model, seed_folder, write_model
+from common.trainer import Trainer
+from common.vectorising import NotVectorisableError
 from pipeline.params import INIT_FROM, INIT_MAP
 from pipeline.stages.task import Task, import_class
 from pipeline.stages.trackers import make_loggers
@@ -22,22 +28,27 @@ from pipeline.stages.trackers import make_loggers
 log = logging.getLogger("force")
 
 
+class _Built(NamedTuple):
+    """What a training begins with."""
+
+    trainer: Trainer
+    train: Loader
+    valid: Loader
+    model: nn.Module
+
+
 def run(task: Task) -> dict[str, float]:
     """Train and write the model, its history and the effective config; return the throughput.
 
-    A training that was killed is resumed from the task's checkpoints. Of several processes the first one writes.
+    A training that was killed is resumed from the task's checkpoints. Of several processes the first one writes. Of
+    several seeds the model is that of the first one, and has those of the others below it.
     """
     dataset = read_dataset(Path(task.inputs["prepare"]))
-    runtime = task.config("engine", "runtime")
-    trainer = task.component("trainer")(task.config("trainer", "train"), runtime)
-    loader_class, loader_config = task.component("loader"), task.config("loader", "loader")
+    seed = task.config("engine", "runtime").seed
+    seeds = range(seed, seed + max(1, task.config("trainer", "train").vectorised_seeds or 1))
+    first, *others = [_build(task, dataset, each) for each in seeds]
+    trainer, model = first.trainer, first.model
     trainer.checkpoints = checkpoints = _open_checkpoints(task)
-    batches = {
-        name: loader_class(dataset.split(name), loader_config, training=name == "train", seed=runtime.seed)
-        for name in ("train", "valid")
-    }
-    config = task.config("model", "model")
-    model = task.component("model")(config, dataset.metadata)
     trainer.built_models = _read_built_models(task)
     _start_from(model, trainer.built_models, task.params.get("model", {}))
     is_first = find_processes().is_first
@@ -46,16 +57,56 @@ def run(task: Task) -> dict[str, float]:
         [history, *make_loggers(task)] if is_first else [], {"experiment": task.experiment, "params": task.params}
     )
     started = time.perf_counter()
-    model = trainer.fit(model, batches["train"], batches["valid"])
+    models = _fit(task, first, others)
     seconds = time.perf_counter() - started
     if is_first:
-        write_model(model, config, dataset.metadata, task.make_dir("model"))
+        _write_models(task, dict(zip(seeds, models, strict=True)), dataset)
         _write_config(task)
-    num_samples = len(history.rows) * dataset.metadata.num_samples["train"]
+    num_samples = _count_samples(history.rows, first.train, getattr(trainer.config, "accumulate", 1))
     if checkpoints:
         seconds += checkpoints.resumed_s
         checkpoints.finish()
     return {"num_samples": num_samples, "samples_per_s": num_samples / seconds}
+
+
+def _build(task: Task, dataset: Dataset, seed: int) -> _Built:
+    """Return what a training with this seed begins with: the trainer seeds what the model draws."""
+    runtime = replace(task.config("engine", "runtime"), seed=seed)
+    trainer = task.component("trainer")(task.config("trainer", "train"), runtime)
+    loader_class, loader_config = task.component("loader"), task.config("loader", "loader")
+    train, valid = (
+        loader_class(dataset.split(name), loader_config, training=name == "train", seed=seed)
+        for name in ("train", "valid")
+    )
+    return _Built(trainer, train, valid, task.component("model")(task.config("model", "model"), dataset.metadata))
+
+
+def _fit(task: Task, first: _Built, others: Sequence[_Built]) -> list[nn.Module]:
+    """Train the model of each seed; return them."""
+    trainer, train, valid, model = first
+    if trainer.config.vectorised_seeds is None:
+        return [trainer.fit(model, train, valid)]
+    if task.params.get("model", {}).get(INIT_FROM):
+        raise NotVectorisableError(f"model.{INIT_FROM}", "every seed would start from the same weights")
+    models = [model, *(other.model for other in others)]
+    vectorised.fit(trainer, models, [train, *(other.train for other in others)], valid)
+    return models
+
+
+def _count_samples(rows: Sequence[Mapping[str, float]], train: Loader, accumulate: int) -> int:
+    """Return how many samples were trained on: an epoch may be cut short, or leave some out."""
+    steps = [0, *(int(row.get("step", 0)) for row in rows)]
+    step_size = accumulate * train.config.batch_size
+    in_epochs = [(done - before) * step_size for before, done in pairwise(steps)]
+    return sum(min(train.num_samples, seen) if seen > 0 else train.num_samples for seen in in_epochs)
+
+
+def _write_models(task: Task, models: Mapping[int, nn.Module], dataset: Dataset) -> None:
+    config, folder = task.config("model", "model"), task.make_dir("model")
+    for index, (seed, model) in enumerate(models.items()):
+        place = seed_folder(folder, seed) if index else folder
+        place.mkdir(exist_ok=True)
+        write_model(model, config, dataset.metadata, place)
 
 
 def _open_checkpoints(task: Task) -> Checkpoints | None:

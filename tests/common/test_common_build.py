@@ -1,7 +1,6 @@
 """The common build, as it is committed, learns the digits."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -28,8 +27,7 @@ def test_common_build_reads_at_least_97_of_100_digits() -> None:
         for name in ("train", "valid", "test")
     )
     model = ConvNet(build_config(ConvNet, PARAMS["model"]), dataset.metadata)
-    history: list[dict[str, Any]] = []
-    trainer.fit(model, train, valid, history.append)
+    trainer.fit(model, train, valid)
     evaluator = Evaluator(evaluator_config, runtime)
     predictions = evaluator.evaluate(model, test)
     assert evaluator.metrics()["accuracy"].function(predictions, evaluator_config) >= 0.97

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.dataset import SPLITS, CorruptDatasetError, read_dataset, read_metadata, write_dataset
+from common.dataset import SPLITS, BadTargetError, CorruptDatasetError, read_dataset, read_metadata, write_dataset
 from tests.datasets import make_dataset
 
 FILES = ("train.safetensors", "valid.safetensors", "test.safetensors", "metadata.json")
@@ -40,6 +40,18 @@ def test_bytes_are_equal_when_the_data_is(written: Path, tmp_path_factory: pytes
     assert sorted(path.name for path in again.iterdir()) == sorted(FILES)
     for name in FILES:
         assert (written / name).read_bytes() == (again / name).read_bytes()
+
+
+@pytest.mark.parametrize("target", [-1, 3])
+def test_writing_fails_when_a_target_is_no_class(tmp_path: Path, target: int) -> None:
+    dataset = make_dataset()
+    assert len(dataset.metadata.classes) == 3
+    _, targets, ids = dataset.train.tensors
+    targets[2] = target
+    with pytest.raises(BadTargetError) as caught:
+        write_dataset(dataset, tmp_path)
+    wanted = f"1 samples of the train split have no class: sample {ids[2]} has the target {target}, "
+    assert str(caught.value) == wanted + "and there are 3 classes, 0 … 2"
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -67,6 +67,10 @@ def test_order_of_an_epoch_is_the_same_when_asked_again_or_out_of_turn() -> None
     assert [_ids(second, epoch) for epoch in (3, 2, 1)] == expected[::-1]
 
 
+def test_seed_may_be_as_large_as_torch_takes_it() -> None:
+    assert len(_ids(make_loader(make_dataset().train, training=True, seed=2**62), 1)) == len(make_dataset().train)
+
+
 def test_order_differs_when_the_epoch_or_the_seed_does() -> None:
     split = make_dataset().train
     orders = [_ids(make_loader(split, training=True, seed=seed), epoch) for seed in (0, 1) for epoch in (1, 2)]
@@ -102,7 +106,7 @@ def test_transform_changes_every_batch_when_training() -> None:
 def test_transform_draws_the_same_only_when_an_epoch_is_repeated() -> None:
     first, again, second = (_noise(_inverting(training=True), epoch) for epoch in (1, 1, 2))
     assert torch.equal(first, again)
-    assert not torch.equal(first, second)
+    assert not torch.allclose(first, second, atol=1e-4)
 
 
 @pytest.mark.parametrize(("num_samples", "sizes"), [(0, []), (1, [1]), (16, [16]), (33, [16, 16, 1])])
@@ -163,7 +167,7 @@ def test_shares_of_all_processes_are_each_batch_exactly_once(num_processes: int,
 
 def test_processes_draw_differently_in_a_transform() -> None:
     noises = [_noise(_share(_inverting(training=True), rank, 2), 1) for rank in (0, 1)]
-    assert not torch.equal(*noises)
+    assert not torch.allclose(*noises, atol=1e-4)
 
 
 def test_transform_of_a_batch_is_the_same_when_the_epoch_begins_there() -> None:
@@ -191,7 +195,7 @@ def test_rows_of_a_window_come_from_few_blocks() -> None:
     blocks = 256 // 8
     for window in torch.split(ids, 256):
         assert len(set((window // blocks).tolist())) == 8
-        assert window.tolist() != sorted(window.tolist())
+        assert (window.diff() == 1).sum() < 32  # of 255: the rows of a block do not come one after the other
     assert len(set((ids[:256] // 256).tolist())) > 1  # they do not stand beside each other
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from common.dataset import Batch
-from common.prefetch import ahead, copy_ahead, read_windows
+from common.prefetch import ahead, copy_ahead
 
 
 def _make_samples(num_samples: int) -> Batch:
@@ -50,22 +50,11 @@ def test_error_is_raised_where_the_item_is_taken() -> None:
         next(items)
 
 
-@pytest.mark.parametrize("num_batches", [1, 2, 3, 99])
-def test_places_of_windows_are_those_of_the_batches(num_batches: int) -> None:
-    samples, batches = _make_samples(47), _draw(47, 7)
-    places = list(read_windows(samples, batches, num_batches))
-    for (window, rows), expected in zip(places, batches, strict=True):
-        for ours, theirs in zip(window.select(rows), samples.select(expected), strict=True):
-            assert torch.equal(ours, theirs)
-        assert len(window.ids) <= 7 * num_batches
-        assert window.ids.tolist() == sorted(window.ids.tolist())
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("num_samples", [0, 5, 47, 999])
 def test_copies_on_a_gpu_are_the_samples_though_buffers_are_used_again(num_samples: int) -> None:
     samples, batches = _make_samples(num_samples), _draw(num_samples, 7) if num_samples else []
-    copies = list(copy_ahead(((samples, rows) for rows in batches), 7, torch.device("cuda")))
+    copies = list(copy_ahead(samples, batches, 7, torch.device("cuda")))
     for copied, rows in zip(copies, batches, strict=True):
         for ours, theirs in zip(copied, samples.select(rows), strict=True):
             assert ours.device.type == "cuda"
@@ -75,6 +64,6 @@ def test_copies_on_a_gpu_are_the_samples_though_buffers_are_used_again(num_sampl
 @pytest.mark.gpu
 def test_copies_can_be_left_in_the_middle() -> None:
     samples, batches = _make_samples(999), _draw(999, 7)
-    copies = copy_ahead(((samples, rows) for rows in batches), 7, torch.device("cuda"))
+    copies = copy_ahead(samples, batches, 7, torch.device("cuda"))
     assert torch.equal(next(copies).ids.cpu(), samples.ids[batches[0]])
     copies.close()

@@ -1,5 +1,8 @@
 """Models on disk."""
 
+import logging
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from common.dataset import Metadata
+from common.dataset import Metadata, read_metadata
 from common.model import Config as ConvNetConfig
 from common.model import ConvNet, Model
-from common.saved_model import read_model, write_model
+from common.saved_model import WeightsError, copy_weights, read_model, write_model
 from tests.datasets import make_dataset
 
 
@@ -51,8 +54,8 @@ def _trained_net() -> ConvNet:
 
 def test_model_comes_back_to_the_bit(tmp_path: Path) -> None:
     model = _trained_net()
-    write_model(model, ConvNetConfig(channels=2), tmp_path)
-    read = read_model(ConvNet, make_dataset().metadata, tmp_path)
+    write_model(model, ConvNetConfig(channels=2), make_dataset().metadata, tmp_path)
+    read = read_model(ConvNet, tmp_path)
     assert read.state_dict().keys() == model.state_dict().keys()
     for name, tensor in model.state_dict().items():
         assert torch.equal(read.state_dict()[name], tensor)
@@ -64,21 +67,21 @@ def test_bytes_are_equal_when_the_weights_are(tmp_path: Path) -> None:
     model, folders = _trained_net(), (tmp_path / "a", tmp_path / "b")
     for folder in folders:
         folder.mkdir()
-        write_model(model, ConvNetConfig(channels=2), folder)
-    for name in ("weights.safetensors", "model.json"):
+        write_model(model, ConvNetConfig(channels=2), make_dataset().metadata, folder)
+    for name in ("weights.safetensors", "model.json", "metadata.json"):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
 
 
 def test_model_is_refused_when_it_is_of_another_class(tmp_path: Path) -> None:
-    write_model(_trained_net(), ConvNetConfig(channels=2), tmp_path)
+    write_model(_trained_net(), ConvNetConfig(channels=2), make_dataset().metadata, tmp_path)
     with pytest.raises(TypeError, match="holds a ConvNet, not the OtherNet"):
-        read_model(OtherNet, make_dataset().metadata, tmp_path)
+        read_model(OtherNet, tmp_path)
 
 
 def test_config_comes_back_with_its_tuples(tmp_path: Path) -> None:
     metadata = make_dataset().metadata
-    write_model(WideNet(Config((16, 8)), metadata), Config((16, 8)), tmp_path)
-    read = read_model(WideNet, metadata, tmp_path)
+    write_model(WideNet(Config((16, 8)), metadata), Config((16, 8)), metadata, tmp_path)
+    read = read_model(WideNet, tmp_path)
     assert isinstance(read, WideNet)
     assert read.config == Config((16, 8))
 
@@ -86,8 +89,142 @@ def test_config_comes_back_with_its_tuples(tmp_path: Path) -> None:
 def test_tied_weights_come_back_tied(tmp_path: Path) -> None:
     metadata = make_dataset().metadata
     model = TiedNet(Config(), metadata)
-    write_model(model, Config(), tmp_path)
-    read = read_model(TiedNet, metadata, tmp_path)
+    write_model(model, Config(), metadata, tmp_path)
+    read = read_model(TiedNet, tmp_path)
     assert isinstance(read, TiedNet)
     assert read.second.weight is read.first.weight
     assert torch.equal(read.first.weight, model.first.weight)
+
+
+def test_metadata_that_the_model_was_built_for_stands_beside_it(tmp_path: Path) -> None:
+    metadata = make_dataset().metadata
+    write_model(_trained_net(), ConvNetConfig(channels=2), metadata, tmp_path)
+    assert read_metadata(tmp_path) == metadata
+
+
+# Weights of one model for another
+
+
+class Parts(nn.Module):
+    """A body of some layers and a head, of the sizes given."""
+
+    def __init__(self, *, num_layers: int = 1, num_classes: int = 3) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*(nn.BatchNorm1d(4) for _ in range(num_layers)))
+        self.head = nn.Linear(4, num_classes)
+
+
+class Renamed(nn.Module):
+    """The same parts under other names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.ModuleDict({"body": nn.Sequential(nn.BatchNorm1d(4)), "classifier": nn.Linear(4, 3)})
+
+
+def _fill(module: nn.Module, value: float) -> nn.Module:
+    """Return a module all of whose tensors hold one number."""
+    for tensor in module.state_dict().values():
+        tensor.fill_(value)
+    return module
+
+
+def _read_values(module: nn.Module) -> dict[str, set[float]]:
+    """Return the numbers in each part of a module."""
+    values: dict[str, set[float]] = {}
+    for name, tensor in module.state_dict().items():
+        values.setdefault(name.rpartition(".")[0], set()).update(tensor.double().flatten().tolist())
+    return values
+
+
+def test_all_weights_are_copied_when_there_is_no_map(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "force")
+    source, target = _fill(Parts(), 1), _fill(Parts(), 2)
+    copy_weights(source, target)
+    assert _read_values(target) == {"body.0": {1}, "head": {1}}
+    assert caplog.messages == ["took 7 of 7 tensors"]
+    _fill(source, 3)
+    assert _read_values(target) == {"body.0": {1}, "head": {1}}  # copies, not the same memory
+
+
+@pytest.mark.parametrize(
+    ("source", "mapping", "expected"),
+    [
+        (Parts(num_classes=9), {"body.": "body."}, {"body.0": {1}, "head": {2}}),
+        (Parts(num_classes=9), {"": "", "head.": None}, {"body.0": {1}, "head": {2}}),
+        (Parts(num_classes=9), {"body.": "body.", "head.": None}, {"body.0": {1}, "head": {2}}),
+        (Renamed(), {"": "net.", "head.": "net.classifier."}, {"body.0": {1}, "head": {1}}),
+        (Renamed(), {"head.": "net.classifier."}, {"body.0": {2}, "head": {1}}),
+        (Parts(), {"": None}, {"body.0": {2}, "head": {2}}),
+    ],
+)
+def test_parts_that_the_map_names_are_copied(
+    source: nn.Module, mapping: Mapping[str, str | None], expected: dict[str, set[float]]
+) -> None:
+    target = _fill(Parts(), 2)
+    copy_weights(_fill(source, 1), target, mapping)
+    assert _read_values(target) == expected
+
+
+def test_tensors_that_are_left_are_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "force")
+    copy_weights(Parts(), Parts(), {"body.": "body."})
+    assert caplog.messages == ["took 5 of 7 tensors, left head.weight, head.bias"]
+
+
+HINT = ". model.init_map says which parts to take, and which to leave as they are"
+
+
+@pytest.mark.parametrize(
+    ("source", "mapping", "message"),
+    [
+        (
+            Parts(num_classes=9),
+            None,
+            "'head.weight' is (3, 4) here and (9, 4) there; 'head.bias' is (3,) here and (9,) there",
+        ),
+        (
+            Parts(num_layers=0),
+            None,
+            "'body.0.weight' is here, but not there; 'body.0.bias' is here, but not there; "
+            "'body.0.running_mean' is here, but not there; and 2 more",
+        ),
+        (
+            Parts(num_layers=2),
+            {"body.": "body."},
+            "'body.1.weight' is there, but not here; 'body.1.bias' is there, but not here; "
+            "'body.1.running_mean' is there, but not here; and 2 more",
+        ),
+        (
+            Parts(num_classes=9),
+            {"": "", "body.": None},
+            "'head.weight' is (3, 4) here and (9, 4) there; 'head.bias' is (3,) here and (9,) there",
+        ),
+        (
+            Renamed(),
+            {"head.": "net.clasifier."},
+            "'head.weight' ('net.clasifier.weight' there) is here, but not there; "
+            "'head.bias' ('net.clasifier.bias' there) is here, but not there",
+        ),
+        (Parts(), {"boddy.": "body."}, "no tensor of this model begins with 'boddy.'; "),
+    ],
+)
+def test_weights_are_refused_in_one_line_when_they_do_not_fit(
+    source: nn.Module, mapping: Mapping[str, str | None] | None, message: str
+) -> None:
+    target = _fill(Parts(), 2)
+    pattern = re.escape(f"the weights do not fit: {message}") + (
+        "" if message.endswith("; ") else re.escape(HINT) + "$"
+    )
+    with pytest.raises(WeightsError, match=f"^{pattern}") as raised:
+        copy_weights(source, target, mapping)
+    assert "\n" not in str(raised.value)
+    assert _read_values(target) == {"body.0": {2}, "head": {2}}
+
+
+def test_tied_weights_stay_tied_when_they_are_copied() -> None:
+    metadata = make_dataset().metadata
+    source, target = TiedNet(Config(), metadata), TiedNet(Config(), metadata)
+    copy_weights(source, target)
+    assert target.second.weight is target.first.weight
+    assert torch.equal(target.first.weight, source.first.weight)

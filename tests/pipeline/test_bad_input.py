@@ -87,8 +87,8 @@ def test_call_is_refused_when_the_folder_is_in_no_checkout(checkout: Checkout, f
         ("params:\n  zzz: 1\n", f"2:3: unknown key 'zzz' in 'params'; there are {SECTIONS}"),
         ("params: {model.channels: 64}\n", f"1:10: unknown key 'model.channels' in 'params'; there are {SECTIONS}"),
         ("params: {model: {channels: wide}}\n", "1:28: 'params.model.channels' is \"wide\", wanted a whole number"),
-        ("params: {train: {epochs: 40.0}}\n", "1:26: 'params.train.epochs' is 40.0, wanted a whole number"),
-        ("params: {train: {epochs: }}\n", "1:26: 'params.train.epochs' is empty, wanted a whole number"),
+        ("params: {train: {epochs: 40.0}}\n", "1:26: 'params.train.epochs' is 40.0, wanted a whole number or nothing"),
+        ("params: {model: {channels: }}\n", "1:28: 'params.model.channels' is empty, wanted a whole number"),
         (
             "params: {runtime: {deterministic: on}}\n",
             "1:35: 'params.runtime.deterministic' is \"on\", wanted true or false",
@@ -138,7 +138,7 @@ def test_faults_are_listed_together_when_a_file_has_several(checkout: Checkout, 
           {YAML}:2:8: 'owner' is 3, wanted a text
           {YAML}:3:14: unknown key 'modle' in 'components'; did you mean 'model'?
           {YAML}:5:3: unknown key 'modl' in 'params'; did you mean 'model'?
-          {YAML}:6:19: 'params.train.epochs' is 3.5, wanted a whole number
+          {YAML}:6:19: 'params.train.epochs' is 3.5, wanted a whole number or nothing
           {YAML}:6:24: unknown key 'epoch' in 'params.train'; did you mean 'epochs'?
         """
     assert force("plan", "net") == refused(3, dedent(faults))
@@ -204,16 +204,20 @@ def test_plan_is_made_when_only_an_unrelated_experiment_is_faulty(checkout: Chec
             "  chanels: 32",
             "params.yaml:10:3: unknown key 'chanels' in 'model'; did you mean 'channels'?",
         ),
-        ("epochs: 20", "epochs: many", "params.yaml:13:11: 'train.epochs' is \"many\", wanted a whole number"),
-        ("runtime:", "rntime:", "params.yaml:21:1: unknown key 'rntime'; did you mean 'runtime'?"),
-        ("runtime:", "model:", "params.yaml:21:1: the key 'model' comes twice"),
-        ("epochs: 20", "epochs: [20", "params.yaml:14:16: did not find expected ',' or ']'"),
         (
-            "epochs: 20\n  learning_rate: 0.003",
-            "epochs: many\n  learning_rate: fast",
+            "epochs: 20",
+            "epochs: many",
+            "params.yaml:13:11: 'train.epochs' is \"many\", wanted a whole number or nothing",
+        ),
+        ("runtime:", "rntime:", "params.yaml:22:1: unknown key 'rntime'; did you mean 'runtime'?"),
+        ("runtime:", "model:", "params.yaml:22:1: the key 'model' comes twice"),
+        ("epochs: 20", "epochs: [20", "params.yaml:14:3: did not find expected ',' or ']'"),
+        (
+            "channels: 32\n  dropout: 0.2",
+            "channels: many\n  dropout: often",
             "2 faults\n"
-            "  params.yaml:13:11: 'train.epochs' is \"many\", wanted a whole number\n"
-            "  params.yaml:14:18: 'train.learning_rate' is \"fast\", wanted a number",
+            "  params.yaml:10:13: 'model.channels' is \"many\", wanted a whole number\n"
+            "  params.yaml:11:12: 'model.dropout' is \"often\", wanted a number",
         ),
     ],
 )

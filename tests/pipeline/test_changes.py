@@ -100,8 +100,8 @@ def test_only_experiments_that_take_it_are_affected_when_a_common_param_changed(
 
 
 def test_stages_are_affected_when_a_param_is_new(committed: Checkout, affected: Callable[..., Affected]) -> None:
-    edit(committed, "experiments/sharp/experiment.yaml", "epochs: 5", "epochs: 5, weight_decay: 0.0")
-    text = "train.weight_decay is set to 0.0 in experiments/sharp/experiment.yaml"
+    edit(committed, "experiments/sharp/experiment.yaml", "epochs: 5", "epochs: 5, optimizer: {weight_decay: 0.0}")
+    text = "train.optimizer.weight_decay is set to 0.0 in experiments/sharp/experiment.yaml"
     assert affected()["sharp:train"] == [text]
 
 
@@ -117,7 +117,7 @@ def test_stages_are_affected_when_a_param_is_given_up(
 
 def test_stages_are_affected_when_the_parent_is_another(committed: Checkout, affected: Callable[..., Affected]) -> None:
     committed.experiment("dull", "params: {train: {epochs: 6}, model: {channels: 8}}\n")
-    committed.experiment("child", "inherits: sharp\nparams: {train: {weight_decay: 0.0}}\n")
+    committed.experiment("child", "inherits: sharp\nparams: {train: {optimizer: {weight_decay: 0.0}}}\n")
     sync(committed)
     committed.commit()
     edit(committed, "experiments/child/experiment.yaml", "sharp", "dull")
@@ -287,3 +287,20 @@ def test_changes_are_found_when_the_checkout_is_a_folder_of_a_larger_repository(
     checkout.commit()
     edit(checkout, "experiments/wide/experiment.yaml", "64", "48")
     assert affected()["wide:train"] == ["model.channels: 64 → 48"]
+
+
+def test_training_is_affected_when_the_one_is_whose_model_it_starts_from(
+    committed: Checkout, affected: Callable[..., Affected]
+) -> None:
+    committed.experiment("started", "params: {model: {init_from: wide}}\n")
+    sync(committed)
+    committed.commit()
+    edit(committed, "experiments/wide/scales.py", "1", "2")
+    assert affected()["started:train"] == ["experiments/wide/scales.py changed", "train of wide is affected"]
+    edit(committed, "experiments/wide/scales.py", "2", "1")
+    edit(committed, "experiments/wide/experiment.yaml", "description: a test", "params: {train: {epochs: 5}}")
+    assert affected()["started:train"] == ["train of wide is affected"]
+    assert affected("HEAD", "started") == {
+        "started:train": ["train of wide is affected"],
+        "started:evaluate": ["train is affected"],
+    }

@@ -48,7 +48,7 @@ OWN_FIELDS = {"depth": ("integer", True), "name": ("string", False)}
         (configured(), OWN_FIELDS),
         (configured("from common import model", "(model.Config)"), {**COMMON_FIELDS, **OWN_FIELDS}),
         (configured("from common.model import Config", "(Config)"), {**COMMON_FIELDS, **OWN_FIELDS}),
-        (f"from common.loader import Config\n{NET}", {"batch_size": ("integer", False)}),
+        (f"from common.evaluator import Config\n{NET}", {"metrics": ("object", False)}),
         ("from common.model import Model\n\nclass Net(Model): pass\n", COMMON_FIELDS),
         ("from torch import nn\n\nclass Net(nn.Module): pass\n", {}),
     ],

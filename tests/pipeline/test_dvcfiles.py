@@ -34,15 +34,20 @@ stages:
     - ../../common/config.py
     - ../../common/curves.py
     - ../../common/dataset.py
+    - ../../common/disk.py
     - ../../common/engine.py
     - ../../common/evaluator.py
     - ../../common/loader.py
+    - ../../common/meter.py
     - ../../common/metrics.py
     - ../../common/model.py
     - ../../common/outputs/prepare/data
     - ../../common/outputs/train/model
+    - ../../common/parallel.py
     - ../../common/performance.py
+    - ../../common/prefetch.py
     - ../../common/saved_model.py
+    - ../../common/stateful.py
     - evaluator.py
     params:
     - ../../params.yaml:
@@ -58,6 +63,8 @@ stages:
       - params.evaluate.metrics.calibration_error.n_bins
     outs:
     - outputs/evaluate/certificate.json:
+        cache: false
+    - outputs/evaluate/seeds.json:
         cache: false
     - outputs/evaluate/predictions.safetensors
     - outputs/evaluate/run.json

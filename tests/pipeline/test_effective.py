@@ -130,8 +130,8 @@ def test_choice_is_merged_key_by_key_when_its_name_is_given_where_the_grandparen
             ["2:36: 'train.optimizer' names \"Adamw\", which is no optimizer; did you mean 'AdamW'?"],
         ),
         (
-            "inherits: base\nparams: {train: {loss: {label_smoothing: 0.1}}}\n",
-            ["2:18: 'train.loss' lacks the key 'name'"],
+            "inherits: base\nparams: {train: {roles: {teacher: {optimizer: {lr: 0.1}}}}}\n",
+            ["2:36: 'train.roles.teacher.optimizer' lacks the key 'name'"],
         ),
         (
             "inherits: base\nparams: {train: {roles: {student: {optimizer: {nesterv: true}}}}}\n",
@@ -190,11 +190,18 @@ def test_choice_is_checked_once_until_what_it_is_merged_with_changes(
     monkeypatch.setattr(effective, "find_choice_faults", lambda node: checked.append(node.key) or ())
     monkeypatch.setattr(index, "_RACY_NS", 0)  # the files are older than a tick of the clock
     chooser.experiment("x", "inherits: base\nparams: {train: {optimizer: {lr: 0.1}}}\n")
+    _load(chooser, "common")
+    del checked[:]
     for _ in range(2):
-        project = chooser.project()
-        project.experiments.get("x")
-        project.index.save()
-    assert checked == ["train.optimizer", "train.scheduler", "train.roles.student.optimizer", "train.optimizer"]
+        _load(chooser, "x")
+    chosen = ["train.loss", "train.optimizer", "train.scheduler", "train.roles.student.optimizer"]
+    assert checked == [*chosen, "train.optimizer"]
     chooser.experiment("base", BASE.replace("AdamW", "Adam"), trainer=TRAINER)
-    chooser.project().experiments.get("x")
-    assert checked[4:] == checked[:4]
+    _load(chooser, "x")
+    assert checked[5:] == checked[:5]
+
+
+def _load(checkout: Checkout, name: str) -> None:
+    project = checkout.project()
+    project.experiments.get(name)
+    project.index.save()

@@ -110,7 +110,7 @@ def test_param_takes_the_place_of_the_parents_when_only_one_of_them_is_a_filled_
     checkout.experiment("net", f"inherits: base\nparams: {{train: {{schedule: {child}}}}}\n")
     net = get(checkout)
     assert net.section("train")["schedule"] == schedule
-    assert len([key for key in net.settings if key.startswith("train.schedule")]) == 1
+    assert len([key for key in net.settings if key.split(".")[1] == "schedule"]) == 1
 
 
 @pytest.mark.parametrize("params", ["{train: {}}", "{train: {schedule: {}}}"])
@@ -236,16 +236,24 @@ def test_faults_of_a_file_are_found_together_when_its_parent_is_unknown_too(chec
     )
 
 
+def test_role_with_all_defaults_is_one(checkout: Checkout) -> None:
+    checkout.experiment("net", "params: {train: {roles: {features: {}, classifier: {every: 2}}}}\n")
+    assert get(checkout).section("train")["roles"] == {"features": {}, "classifier": {"every": 2}}
+    checkout.experiment("child", "inherits: net\nparams: {train: {roles: {classifier: {}, features: {every: 3}}}}\n")
+    roles = load(checkout).get("child").section("train")["roles"]
+    assert roles == {"features": {"every": 3}, "classifier": {"every": 2}}
+
+
 @pytest.mark.parametrize("value", [".inf", ".nan", "1e-3", "12345678901234567890123"])
 def test_param_is_the_same_when_the_index_remembers_it(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setattr(index, "_RACY_NS", 0)  # remember files at once
-    checkout.experiment("net", f"params: {{train: {{learning_rate: {value}}}}}\n")
+    checkout.experiment("net", f"params: {{train: {{optimizer: {{lr: {value}}}}}}}\n")
     project = checkout.project()
-    before = project.experiments.get("net").settings["train.learning_rate"]
+    before = project.experiments.get("net").settings["train.optimizer.lr"]
     project.index.save()
-    assert repr(get(checkout).settings["train.learning_rate"]) == repr(before)
+    assert repr(get(checkout).settings["train.optimizer.lr"]) == repr(before)
 
 
 def test_params_schema_takes_the_fields_of_the_common_configs_and_others_in_overrides(checkout: Checkout) -> None:
@@ -285,3 +293,136 @@ def test_dicts_come_back_when_they_are_flattened_and_nested(nested: dict[str, An
 )
 def test_identifier_is_close_to_the_name_when_that_is_none(name: str, identifier: str) -> None:
     assert suggest_name(name) == identifier
+
+
+# Built models of others
+
+STARTED = "params: {model: {init_from: wide}}\n"
+USER = """\
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from common import trainer
+from common.config import BuiltModel
+from common.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Role:
+    model_from: BuiltModel | None = None
+
+
+@dataclass(frozen=True)
+class Config(trainer.Config):
+    teacher: BuiltModel | None = None
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    ensemble: tuple[BuiltModel, ...] = ()
+
+
+class User(Trainer): pass
+"""
+
+
+@pytest.fixture
+def wide(checkout: Checkout) -> Checkout:
+    """A checkout with an experiment whose built model others take."""
+    checkout.experiment("wide", WIDE)
+    return checkout
+
+
+def test_built_models_are_those_that_effective_params_name(wide: Checkout) -> None:
+    params = "{teacher: wide, roles: {student: {model_from: common}, other: {}}, ensemble: [wide, common]}"
+    wide.experiment("net", f"params: {{train: {params}, model: {{init_from: wide}}}}\n", trainer=USER)
+    wide.experiment("child", "inherits: net\nparams: {train: {teacher: null, epochs: 3}}\n")
+    wide.experiment("heir", "inherits: net\n" + WIDE)
+    models = {
+        "train.teacher": "wide",
+        "train.roles.student.model_from": "common",
+        "train.ensemble.0": "wide",
+        "train.ensemble.1": "common",
+        "model.init_from": "wide",
+    }
+    assert get(wide).built_models == get(wide, "heir").built_models == models
+    assert get(wide, "child").built_models == {key: name for key, name in models.items() if key != "train.teacher"}
+    assert get(wide, "wide").built_models == get(wide, "common").built_models == {}
+
+
+def test_init_from_is_taken_whatever_the_models_config(wide: Checkout) -> None:
+    wide.experiment("net", "params: {model: {init_from: wide, init_map: {a.b.: c., '': null}}}\n", model=NET)
+    model = "from torch import nn\n\nclass Net(nn.Module): pass\n"
+    wide.experiment("other", "inherits: net\n", model=model)
+    other = get(wide, "other")
+    assert other.section("model") == {"init_from": "wide", "init_map": {"a.b.": "c.", "": None}}
+    assert other.built_models == {"model.init_from": "wide"}
+
+
+def test_map_is_replaced_as_a_whole(wide: Checkout) -> None:
+    wide.experiment("net", "params: {model: {init_from: wide, init_map: {a.: b., c.: null}}}\n")
+    wide.experiment("other", "inherits: net\nparams: {model: {init_map: {x.: y.}}}\n")
+    wide.experiment("strict", "inherits: net\nparams: {model: {init_map: null}}\n")
+    assert get(wide, "other").section("model")["init_map"] == {"x.": "y."}
+    assert get(wide, "strict").section("model")["init_map"] is None
+
+
+@pytest.mark.parametrize(
+    ("params", "fault"),
+    [
+        (
+            "model: {init_from: wid}",
+            "1:29: 'model.init_from' names 'wid', which is no experiment; did you mean 'wide'?",
+        ),
+        ("model: {init_from: ../wide}", "1:29: 'model.init_from' names '../wide', which is no experiment"),
+        ("model: {init_from: net}", "1:29: 'model.init_from' names 'net' itself"),
+        ("model: {init_from: 3}", "1:29: 'params.model.init_from' is 3, wanted a text or nothing"),
+        ("model: {init_map: {a.: 3}}", "1:33: 'params.model.init_map.a.' is 3, wanted a text or nothing"),
+        (
+            "train: {roles: {student: {model_from: zzz}}}",
+            "1:48: 'train.roles.student.model_from' names 'zzz', which is no experiment",
+        ),
+        ("train: {ensemble: [wide, wid]}", "1:35: 'train.ensemble.1' names 'wid', which is no experiment"),
+    ],
+)
+def test_built_model_is_refused_with_the_place(wide: Checkout, params: str, fault: str) -> None:
+    wide.experiment("net", f"params: {{{params}}}\n", trainer=USER)
+    assert find_faults(wide).startswith(f"experiments/net/experiment.yaml:{fault}")
+
+
+def test_built_model_is_refused_when_evaluation_would_read_it(wide: Checkout) -> None:
+    config = "from common.config import BuiltModel\nfrom dataclasses import dataclass\n\n@dataclass\nclass Config:\n"
+    evaluator = f"{config}    other: BuiltModel | None = None\n\nfrom common.evaluator import Evaluator\n\n"
+    wide.experiment(
+        "net", "params: {evaluate: {other: wide}}\n", evaluator=f"{evaluator}class Judge(Evaluator): pass\n"
+    )
+    assert find_faults(wide) == (
+        "experiments/net/experiment.yaml:1:21: 'evaluate.other' names a built model: "
+        "only the params of train, and model.init_from, may"
+    )
+
+
+def test_built_model_is_refused_when_an_inherited_param_names_the_heir(wide: Checkout) -> None:
+    wide.experiment("base", "params: {model: {init_from: net}}\n")
+    wide.experiment("net", "inherits: base\nparams: {train: {epochs: 3}}\n")
+    with pytest.raises(ConfigError) as raised:
+        get(wide)
+    place = "experiments/base/experiment.yaml:1:29"
+    assert str(raised.value) == f"{place}: 'model.init_from' names 'net', which inherits it"
+    assert raised.value.hint == "in net, set model.init_from to null or to another experiment"
+
+
+def test_experiment_reaches_its_ancestors_and_all_whose_models_they_take(wide: Checkout) -> None:
+    wide.experiment("deep", "inherits: wide\nparams: {model: {init_from: common}}\n")
+    wide.experiment("base", "params: {model: {init_from: deep}}\n")
+    wide.experiment("net", "inherits: base\nparams: {model: {init_from: null}}\n")
+    assert set(load(wide).reach("net")) == {"net", "base", "deep", "wide", "common"}
+    assert load(wide).reach("wide") == ("wide", "common")
+
+
+def test_experiment_is_faulty_when_one_is_whose_model_it_takes(checkout: Checkout) -> None:
+    checkout.experiment("wide", "colour: red\n")
+    checkout.experiment("net", STARTED)
+    checkout.experiment("heir", "inherits: net\nparams: {train: {epochs: 3}}\n")
+    fault = "experiments/wide/experiment.yaml:1:1: unknown key 'colour'"
+    assert find_faults(checkout).startswith(fault)
+    assert find_faults(checkout, "heir").startswith(fault)
+    sound, problems = load(checkout).load_all()
+    assert (list(sound), [problem.path for problem in problems]) == (["common"], ["experiments/wide/experiment.yaml"])

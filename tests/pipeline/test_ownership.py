@@ -146,11 +146,11 @@ def test_setting_is_a_param_of_the_stages_when_experiment_yaml_names_a_component
 
 
 def test_param_is_read_from_the_file_that_sets_it_when_it_moves(checkout: Checkout) -> None:
-    checkout.experiment("x", "params: {train: {epochs: 1, learning_rate: 0.003}}\n")
+    checkout.experiment("x", "params: {train: {epochs: 1, optimizer: {lr: 0.003}}}\n")
     params = stage_of(checkout, "x", "train").params
-    assert params["experiments/x/experiment.yaml"] == {"params.train.epochs": 1, "params.train.learning_rate": 0.003}
-    assert "train.learning_rate" not in params["params.yaml"]
-    assert params["params.yaml"]["train.weight_decay"] == 0.05
+    assert params["experiments/x/experiment.yaml"] == {"params.train.epochs": 1, "params.train.optimizer.lr": 0.003}
+    assert "train.optimizer.lr" not in params["params.yaml"]
+    assert params["params.yaml"]["train.optimizer.weight_decay"] == 0.05
 
 
 def test_stage_reads_only_its_own_sections_when_it_is_built(checkout: Checkout) -> None:
@@ -249,3 +249,80 @@ def test_circumstances_are_no_input_of_any_stage_when_params_describe_them(check
 def test_experiment_is_refused_when_it_changes_nothing_but_its_circumstances(checkout: Checkout, section: str) -> None:
     checkout.experiment("x", f"params: {{{section}}}\n")
     assert find_fault(checkout).startswith("error: experiments/x/experiment.yaml:1:1: changes nothing of 'common'\n")
+
+
+# Built models of others
+
+
+def start_from(checkout: Checkout, model: str, more: str = "") -> str:
+    """Return an experiment.yaml whose training starts from the built model of another."""
+    return f"params: {{model: {{init_from: {model}}}}}\n{more}"
+
+
+def test_training_needs_the_model_that_it_starts_from_and_the_code_of_its_class(checkout: Checkout) -> None:
+    helper = override("model", imports="from experiments.wide.layers import Scale")
+    checkout.experiment("wide", model=helper, layers="Scale = 1\n")
+    checkout.experiment("judge", "inherits: wide\n", evaluator=override("evaluator"))
+    checkout.experiment("x", start_from(checkout, "judge"))
+    train, evaluate = stage_of(checkout, "x", "train"), stage_of(checkout, "x", "evaluate")
+    assert train.built_models == {"judge": "wide"}
+    assert train.needs == (("common", "prepare"), ("wide", "train"))
+    assert train.products == {
+        "common/outputs/prepare/data": ("common", "prepare"),
+        "experiments/wide/outputs/train/model": ("wide", "train"),
+    }
+    assert {"common/model.py", "experiments/wide/layers.py", "experiments/wide/model.py"} <= set(train.files)
+    assert train.params["experiments/x/experiment.yaml"] == {"params.model.init_from": "judge"}
+    assert not {"experiments/wide/layers.py", "experiments/wide/model.py"} & set(evaluate.files)
+    assert evaluate.needs == (("common", "prepare"), ("x", "train"))
+
+
+def test_training_is_inherited_with_the_models_that_it_takes(checkout: Checkout) -> None:
+    checkout.experiment("wide", "params: {model: {channels: 64}}\n")
+    checkout.experiment("x", start_from(checkout, "wide"))
+    checkout.experiment("y", "inherits: x\n", evaluator=override("evaluator"))
+    checkout.experiment("z", f"inherits: x\n{start_from(checkout, 'common')}")
+    assert owners(checkout, "y") == ["common", "x", "y"]
+    assert owners(checkout, "z") == ["common", "z", "z"]
+
+
+def test_child_may_start_from_its_parents_model(checkout: Checkout) -> None:
+    checkout.experiment("wide", "params: {model: {channels: 64}}\n")
+    checkout.experiment("x", f"inherits: wide\n{start_from(checkout, 'wide')}")
+    checkout.experiment("y", f"inherits: x\n{start_from(checkout, 'x')}")
+    assert stage_of(checkout, "x", "train").needs == (("common", "prepare"), ("wide", "train"))
+    assert stage_of(checkout, "y", "train").needs == (("common", "prepare"), ("x", "train"))
+
+
+@pytest.mark.parametrize(
+    ("experiments", "fault"),
+    [
+        ({"a": "b", "b": "a"}, "experiments/a/experiment.yaml:1:29: {}a → b → a"),
+        ({"c": "b", "b": "d", "d": "c"}, "experiments/b/experiment.yaml:1:29: {}b → d → c → b"),
+        ({"a": "b", "b": "heir", "heir": None}, "experiments/a/experiment.yaml:1:29: {}a → b → heir → a"),
+    ],
+)
+def test_circle_of_trainings_is_one_fault_whoever_asks(
+    checkout: Checkout, experiments: dict[str, str | None], fault: str
+) -> None:
+    for name, model in experiments.items():
+        if model:
+            checkout.experiment(name, start_from(checkout, model))
+        else:
+            checkout.experiment(name, "inherits: a\n", evaluator=override("evaluator"))
+    checkout.experiment("user", start_from(checkout, "a" if "a" in experiments else "b"))
+    message = fault.format("trainings wait for each other's built models: ")
+    hint = "hint: set model.init_from to another experiment, or to null"
+    assert find_fault(checkout) == f"error: {message}\n{hint}"
+    for name in (*experiments, "user"):
+        project = checkout.project()
+        with pytest.raises(ConfigError) as caught:
+            project.ownership(project.select((name,)))
+        assert caught.value.message == message
+
+
+def test_circle_is_none_when_the_inherited_param_is_set_to_null(checkout: Checkout) -> None:
+    checkout.experiment("a", start_from(checkout, "b"))
+    checkout.experiment("b", "inherits: a\nparams: {model: {init_from: null, channels: 8}}\n")
+    assert stage_of(checkout, "a", "train").needs == (("common", "prepare"), ("b", "train"))
+    assert stage_of(checkout, "b", "train").needs == (("common", "prepare"),)

@@ -102,7 +102,7 @@ def test_stages_that_read_it_run_when_a_file_changed(recorded: Checkout) -> None
 
 
 def test_an_heir_says_which_file_changed_when_it_is_its_parents(recorded: Checkout) -> None:
-    edit(recorded, "common/trainer.py", "import copy", "import copy  # changed")
+    edit(recorded, "common/trainer.py", "import time", "import time  # changed")
     assert describe(plan(recorded, "x")["train"]) == (
         State.RUN,
         [("file", "common/trainer.py", "common/trainer.py changed")],
@@ -159,12 +159,20 @@ def test_stage_runs_when_a_common_param_changed(recorded: Checkout) -> None:
 
 
 def test_stage_runs_when_a_param_is_set_elsewhere(recorded: Checkout) -> None:
-    edit(recorded, "experiments/x/experiment.yaml", "epochs: 5", "epochs: 5, weight_decay: 0.05")
+    edit(recorded, "experiments/x/experiment.yaml", "epochs: 5", "epochs: 5, optimizer: {weight_decay: 0.05}")
     assert describe(plan(recorded, "x")["train"]) == (
         State.RUN,
         [
-            ("param", "train.weight_decay", "train.weight_decay is no longer read from params.yaml"),
-            ("param", "train.weight_decay", "train.weight_decay is set to 0.05 in experiments/x/experiment.yaml"),
+            (
+                "param",
+                "train.optimizer.weight_decay",
+                "train.optimizer.weight_decay is no longer read from params.yaml",
+            ),
+            (
+                "param",
+                "train.optimizer.weight_decay",
+                "train.optimizer.weight_decay is set to 0.05 in experiments/x/experiment.yaml",
+            ),
         ],
     )
 
@@ -323,3 +331,58 @@ def test_metrics_are_stale_when_they_were_edited(recorded: Checkout) -> None:
 def test_reasons_are_joined_when_they_are_read_as_one_text(checkout: Checkout) -> None:
     reasons = (Reason("file", "a", "a changed"), Reason("param", "b", "b: 1 → 2"))
     assert PlannedStage(stage_of(checkout, "common", "train"), State.RUN, reasons, {}).why == "a changed; b: 1 → 2"
+
+
+# Built models of others
+
+
+@pytest.fixture
+def started(checkout: Checkout) -> Checkout:
+    """A checkout where everything is up to date, and `y` starts from the model of `x`."""
+    checkout.experiment("x", model=override("model"))
+    checkout.experiment("y", "params: {model: {init_from: x}}\n")
+    record(checkout)
+    return checkout
+
+
+def test_nothing_runs_when_the_model_that_training_starts_from_is_the_recorded_one(started: Checkout) -> None:
+    assert {name: planned.state for name, planned in plan(started, "y").items()} == dict.fromkeys(
+        ("prepare", "train", "evaluate"), State.UP_TO_DATE
+    )
+    assert find_staleness(started, "y") == []
+
+
+def test_training_runs_after_the_one_whose_model_it_starts_from(started: Checkout) -> None:
+    edit(started, "experiments/x/experiment.yaml", "description: a test", "params: {train: {epochs: 3}}")
+    assert describe(plan(started, "y")["train"]) == (State.RUN, [("upstream", "x:train", "train of x runs first")])
+    changed = "train.epochs is set to 3 in experiments/x/experiment.yaml"
+    assert changed in find_staleness(started, "y")
+
+
+def test_training_runs_when_the_model_that_it_starts_from_changed(started: Checkout) -> None:
+    path = "outputs/train/model"
+    (started.root / "experiments/x" / path / "weights.safetensors").write_text("others\n")
+    stages = read_lock(started, "x")
+    (out,) = (out for out in stages["train"]["outs"] if out["path"] == path)
+    out["md5"] = hash_out(started.root, f"experiments/x/{path}", started.project().index)
+    write_lock(started, "x", stages)
+    assert describe(plan(started, "y")["train"]) == (
+        State.RUN,
+        [("upstream", f"../x/{path}", "the result of train of x changed")],
+    )
+    assert find_staleness(started, "y") == ["the result of train of x changed"]
+
+
+def test_training_runs_when_the_code_of_the_model_that_it_starts_from_changed(started: Checkout) -> None:
+    edit(started, "experiments/x/model.py", "pass", "num = 1")
+    assert "experiments/x/model.py changed" in plan(started, "y")["train"].why
+
+
+def test_training_runs_when_it_starts_from_another_model(started: Checkout) -> None:
+    edit(started, "experiments/y/experiment.yaml", "init_from: x", "init_from: common")
+    assert plan(started, "y")["train"].why == (
+        "common/outputs/train/model is a new dependency; "
+        "experiments/x/model.py is no dependency any more; "
+        "experiments/x/outputs/train/model is no dependency any more; "
+        "model.init_from: x → common"
+    )

@@ -113,3 +113,22 @@ def test_nothing_is_sound_when_the_common_build_is_not(checkout: Checkout) -> No
         "common": {"params.yaml"},
         "x": {"params.yaml"},
     }
+
+
+def test_ownership_knows_all_whose_models_are_taken(checkout: Checkout) -> None:
+    checkout.experiment("wide", model=override("model"))
+    checkout.experiment("x", "params: {model: {init_from: wide}}\n")
+    project = checkout.project()
+    ownership = project.ownership(project.select(("x",)))
+    assert ownership.owner("wide", "train") == "wide"
+
+
+def test_experiments_are_unsound_when_they_reach_a_circle_of_trainings(checkout: Checkout) -> None:
+    checkout.experiment("a", "params: {model: {init_from: b}}\n")
+    checkout.experiment("b", "params: {model: {init_from: a}}\n")
+    checkout.experiment("user", "params: {model: {init_from: a}}\n")
+    checkout.experiment("wide", model=override("model"))
+    sound, faults = checkout.project().select_sound()
+    assert list(sound) == ["common", "wide"]
+    paths = {name: [problem.path for problem in found] for name, found in faults.items()}
+    assert paths == {name: ["experiments/a/experiment.yaml"] for name in ("a", "b", "user")}

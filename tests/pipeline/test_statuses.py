@@ -63,6 +63,7 @@ def test_results_of_the_targets_alone_are_handed_on(checkout: Checkout, tmp_path
         "common/outputs/costs.json",
         "common/outputs/evaluate/certificate.json",
         "common/outputs/evaluate/metrics.json",
+        "common/outputs/evaluate/seeds.json",
         "dvc.lock",
         "dvc.yaml",
         "experiments/x/dvc.lock",
@@ -70,6 +71,7 @@ def test_results_of_the_targets_alone_are_handed_on(checkout: Checkout, tmp_path
         "experiments/x/outputs/costs.json",
         "experiments/x/outputs/evaluate/certificate.json",
         "experiments/x/outputs/evaluate/metrics.json",
+        "experiments/x/outputs/evaluate/seeds.json",
     ]
 
 
@@ -83,7 +85,7 @@ def test_results_are_what_the_job_left_when_they_are_laid_over_another_checkout(
     other.write("experiments/x/dvc.lock", "earlier")
     lay_over(other.root, files)
     assert sorted(files) == sorted(list_result_files("x"))
-    assert [(other.root / path).read_text() for path in files] == ["result"] * 5
+    assert [(other.root / path).read_text() for path in files] == ["result"] * 6
 
 
 def test_job_without_results_has_a_status_all_the_same(checkout: Checkout, tmp_path: Path) -> None:

@@ -146,3 +146,37 @@ def test_digest_is_the_same_when_only_the_order_of_keys_differs() -> None:
 
 def test_experiment_schema_takes_every_component_when_it_is_loaded() -> None:
     assert list(load_schema("experiment")["properties"]["components"]["properties"]) == list(KINDS)
+
+
+ROLE = {"type": "object", "additionalProperties": False, "properties": {"every": {"type": "integer"}}, "required": []}
+NOTHING = {"type": "null"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "fault"),
+    [
+        ([ROLE, NOTHING], "{evry: 1}", "1:5: unknown key 'evry' in 'x'; did you mean 'every'?"),
+        ([ROLE, NOTHING], "{every: many}", "1:12: 'x.every' is \"many\", wanted a whole number"),
+        ([ROLE, NOTHING], "3", "1:4: 'x' is 3, wanted a mapping of keys to values or nothing"),
+        (
+            [{"type": "array", "items": ROLE}, NOTHING],
+            "[{}, {evry: 1}]",
+            "1:10: unknown key 'evry' in 'x.1'; did you mean 'every'?",
+        ),
+        (
+            [{"type": "array", "items": {"type": "integer"}}, NOTHING],
+            "[a]",
+            "1:4: 'x' is [\"a\"], wanted a list or nothing",
+        ),
+        ([{**ROLE, "required": ["every"]}, NOTHING], "{}", "1:4: 'x' lacks the key 'every'"),
+        (
+            [ROLE, {"type": "object", "additionalProperties": {"type": "integer"}}],
+            "{evry: many}",
+            '1:4: \'x\' is {"evry": "many"}, wanted a mapping of keys to values or a mapping of keys to values',
+        ),
+    ],
+)
+def test_fault_is_that_of_the_option_that_is_meant_when_a_mapping_fits_none(
+    wanted: list[dict[str, Any]], value: str, fault: str
+) -> None:
+    assert find(section(x={"anyOf": wanted}), f"x: {value}\n") == [f"a.yaml:{fault}"]

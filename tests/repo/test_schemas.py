@@ -72,5 +72,5 @@ def test_file_is_sound_when_it_is_checked_against_the_schema_that_it_names(path:
 def test_editors_mark_the_fault_when_a_param_is_of_the_wrong_type(tmp_path: Path) -> None:
     path = tmp_path / "experiment.yaml"
     schema = SCHEMAS_DIR / "experiment.schema.json"
-    path.write_text(f"# yaml-language-server: $schema={schema}\nparams: {{train: {{epochs: many}}}}\n")
+    path.write_text(f"# yaml-language-server: $schema={schema}\nparams: {{train: {{accumulate: many}}}}\n")
     assert validate_as_editors_do(path) == ["'many' is not of type 'integer'"]

@@ -20,7 +20,7 @@ def find_training(lab: Lab) -> list[str]:
 
 
 def has_checkpoint(lab: Lab) -> bool:
-    return bool(list((lab.folder / "checkpoints" / "long").glob("*/*epoch-*")))
+    return bool(list((lab.folder / "checkpoints" / "long").glob("*/*step-*")))
 
 
 def count_epochs(lab: Lab) -> int:
@@ -48,7 +48,7 @@ def test_a_job_that_is_run_again_resumes(lab: Lab, how: str) -> None:
     assert again.status == 0, again.text
     folder = again.unzip("experiment-long", lab.folder / "artifact")
     log = (folder / "long/train/train.log").read_text().splitlines()
-    assert log[0].startswith("resumed after epoch ")
+    assert log[0].startswith("resumed after step ")
     history = [json.loads(line) for line in (folder / "long/train/history.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in history] == list(range(1, 13))
     assert list_containers("force-build.experiment=long") == []
@@ -79,12 +79,12 @@ def test_a_job_that_is_cancelled_ends_its_container_and_hands_on_its_checkpoint(
     assert list_containers("force-build.experiment=long") == []
     status = json.loads((lab.folder / "out/result/long/status.json").read_text())
     assert (status["status"], status["stages"]["long:train"]) == ("interrupted", "interrupted")
-    assert list((lab.folder / "out/artifact/checkpoints/long").glob("*/*epoch-*"))
+    assert list((lab.folder / "out/artifact/checkpoints/long").glob("*/*step-*"))
     shutil.rmtree(lab.folder / "checkpoints")  # another machine: it has only what was handed on
     (lab.folder / "out/artifact").rename(lab.folder / "attempt")
     again = start_job(lab, image)
     log = lab.root / "experiments/long/outputs/train.partial/train.log"
     wait_until(lambda: log.exists() and bool(log.read_text()), "the first line of the log")
-    assert log.read_text().startswith("resumed after epoch ")
+    assert log.read_text().startswith("resumed after step ")
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=60)

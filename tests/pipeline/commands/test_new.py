@@ -71,12 +71,12 @@ def test_experiment_extends_an_ancestors_class_when_the_parent_inherits_it(
 def test_params_are_written_as_they_were_given_when_they_are_set(
     checkout: Checkout, force: Callable[..., Ended]
 ) -> None:
-    settings = ["train.epochs=7", "train.learning_rate=1e-3", "runtime.device=cpu", "runtime.deterministic=false"]
+    settings = ["train.epochs=7", "train.optimizer.lr=1e-3", "runtime.device=cpu", "runtime.deterministic=false"]
     ended = force("new", "x", *(arg for setting in settings for arg in ("--set", setting)))
     assert (ended.status, ended.err) == (0, "")
     params = parse_yaml((checkout.root / "experiments/x/experiment.yaml").read_bytes(), "x")["params"]
     assert params == {
-        "train": {"epochs": 7, "learning_rate": 0.001},
+        "train": {"epochs": 7, "optimizer": {"lr": 0.001}},
         "runtime": {"device": "cpu", "deterministic": False},
     }
     assert force("plan", "x").status == 0
@@ -84,10 +84,18 @@ def test_params_are_written_as_they_were_given_when_they_are_set(
 
 @pytest.mark.parametrize("value", [".inf", "1e-07", "-0.5", "3"])
 def test_number_reads_back_the_same_when_it_is_set(checkout: Checkout, force: Callable[..., Ended], value: str) -> None:
-    ended = force("new", "x", "--set", f"train.label_smoothing={value}")
+    ended = force("new", "x", "--set", f"train.loss.label_smoothing={value}")
     assert (ended.status, ended.err) == (0, "")
     params = parse_yaml((checkout.root / "experiments/x/experiment.yaml").read_bytes(), "x")["params"]
-    assert params["train"]["label_smoothing"] == parse_yaml(value, "value")
+    assert params["train"]["loss"]["label_smoothing"] == parse_yaml(value, "value")
+
+
+def test_mapping_reads_back_the_same_when_it_is_set(checkout: Checkout, force: Callable[..., Ended]) -> None:
+    text = "{'features.': \"it's.\", classifier.: null}"
+    ended = force("new", "x", "--set", "model.init_from=common", "--set", f"model.init_map={text}")
+    assert (ended.status, ended.err) == (0, "")
+    params = parse_yaml((checkout.root / "experiments/x/experiment.yaml").read_bytes(), "x")["params"]
+    assert params == {"model": {"init_from": "common", "init_map": {"features.": "it's.", "classifier.": None}}}
 
 
 @pytest.mark.parametrize("text", ["it's: a #question?", "- [x]", "größer"])

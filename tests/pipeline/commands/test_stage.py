@@ -18,7 +18,7 @@ from pipeline.errors import ToolError
 from pipeline.installing import suggest_install
 from pipeline.tools import docker
 from tests.checkouts import Checkout, Ended
-from tests.recorded import METRICS, make_certificate, record
+from tests.recorded import METRICS, make_certificate, override, record
 
 # What the stage's process is told and what it leaves; a test's lines follow.
 PROCESS = """\
@@ -30,7 +30,7 @@ task = json.loads((folder / "task.json").read_text())
 shutil.copy(folder / "task.json", {told!r})
 facts = {{
     "figures": {{"num_samples": 3}}, "versions": {{"python": "3.11"}}, "modules": [],
-    "peak_memory_mib": 1.5, "peak_gpu_memory_mib": 96.0,
+    "peak_memory_mib": 1.5, "peak_gpu_memory_mib": 96.0, "doubts": [],
     "hardware": {{"machine": "x86_64", "num_cpus": 2, "gpus": []}},
 }}
 print("the stage runs")
@@ -93,6 +93,48 @@ def test_process_is_told_its_params_but_nothing_of_containers(stages: Stages) ->
     params = stages.task["params"]
     assert params["train"]["epochs"] == 5
     assert set(params) == {"data", "loader", "model", "train", "evaluate", "runtime"}
+
+
+@pytest.fixture
+def started(stages: Stages) -> Stages:
+    """The same, and `y` starts from the model of `judge`, which is that of `wide`."""
+    stages.checkout.experiment("wide", model=override("model", "Wide"))
+    stages.checkout.experiment("judge", "inherits: wide\n", evaluator=override("evaluator"))
+    stages.checkout.experiment("y", "params: {model: {init_from: judge}}\n")
+    record(stages.checkout)
+    return stages
+
+
+def test_process_is_told_where_the_models_are_that_others_built(started: Stages) -> None:
+    root = started.checkout.root
+    assert started.run("evaluate", METRIC_FILES, at="experiments/y").status == 0
+    assert started.task["built_models"] == {}
+    assert started.task["inputs"]["train"] == f"{root}/experiments/y/outputs/train/model"
+    assert started.run("train", at="experiments/y").status == 0
+    assert started.task["inputs"] == {"prepare": f"{root}/common/outputs/prepare/data"}
+    assert started.task["built_models"] == {
+        "judge": {
+            "folder": f"{root}/experiments/wide/outputs/train/model",
+            "component": ["experiments.wide.model", "Wide"],
+        }
+    }
+
+
+def test_training_is_refused_when_the_model_that_it_starts_from_is_not_as_recorded(started: Stages) -> None:
+    model = "experiments/wide/outputs/train/model"
+    (started.checkout.root / model / "weights.safetensors").write_text("damaged\n")
+    ended = started.run("train", at="experiments/y")
+    assert ended.status == 5
+    assert ended.err == f"error: {model} is not what train of wide wrote: damaged or edited\nhint: force run wide\n"
+
+
+def test_training_keeps_its_state_elsewhere_when_the_model_that_it_starts_from_is_another(started: Stages) -> None:
+    started.run("train", at="experiments/y")
+    before = started.task["checkpoint_dir"]
+    (started.checkout.root / "experiments/wide/outputs/train/model/weights.safetensors").write_text("another\n")
+    (started.checkout.root / "experiments/wide/dvc.lock").unlink()
+    assert started.run("train", at="experiments/y").status == 0
+    assert started.task["checkpoint_dir"] != before
 
 
 def test_training_keeps_its_state_in_a_folder_for_its_inputs(stages: Stages) -> None:

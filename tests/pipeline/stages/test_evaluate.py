@@ -21,7 +21,7 @@ from common.evaluator import Evaluator, Metric, Predictions
 from common.loader import Loader
 from common.metrics import MetricError
 from common.model import Model
-from common.saved_model import write_model
+from common.saved_model import seed_folder, write_model
 from pipeline.stages import evaluate
 from pipeline.stages.evaluate import BadPredictionsError, compute_metrics, sort_predictions
 from pipeline.stages.task import Task
@@ -82,7 +82,7 @@ def _make_task(
     for name in ("data", "model", "target"):
         (folder / name).mkdir()
     write_dataset(dataset, folder / "data")
-    write_model(Diagonal(config, dataset.metadata), config, folder / "model")
+    write_model(Diagonal(config, dataset.metadata), config, dataset.metadata, folder / "model")
     components = {
         "engine": ["common.engine", "Engine"],
         "loader": ["common.loader", "Loader"],
@@ -126,12 +126,39 @@ def test_every_out_is_there_and_fits_its_schema(tmp_path: Path) -> None:
         "predictions.safetensors",
         "reliability.csv",
         "roc.csv",
+        "seeds.json",
     }
     for path in task.target_dir.glob("*.json"):
         assert find_faults(path.stem, json.loads(path.read_text())) == []
     metrics = json.loads((task.target_dir / "metrics.json").read_text())
     assert metrics == {"accuracy": 1.0, "cross_entropy": pytest.approx(0.6, abs=0.2)}
+    assert json.loads((task.target_dir / "seeds.json").read_text()) == {"0": metrics}
     assert json.loads((task.target_dir / "performance.json").read_text())["num_parameters"] == 1
+
+
+def test_each_seed_has_its_metrics_and_scores_when_there_are_several(tmp_path: Path) -> None:
+    task = _make_task(tmp_path)
+    task.params["runtime"]["seed"] = 3
+    for seed, scale in ((10, -1.0), (4, 2.0)):
+        model = Diagonal(Config(), make_dataset().metadata)
+        nn.init.constant_(model.scale, scale)
+        place = seed_folder(tmp_path / "model", seed)
+        place.mkdir()
+        write_model(model, Config(), make_dataset().metadata, place)
+    evaluate.run(task)
+    seeds = json.loads((task.target_dir / "seeds.json").read_text())
+    assert find_faults("seeds", seeds) == []
+    assert {seed: metrics["accuracy"] for seed, metrics in seeds.items()} == {"3": 1.0, "4": 1.0, "10": 0.0}
+    assert seeds["3"] == json.loads((task.target_dir / "metrics.json").read_text())
+    found = load_file(task.target_dir / "predictions.safetensors")
+    for seed, name in (("3", "scores"), ("4", "seed_4.scores"), ("10", "seed_10.scores")):
+        assert found[f"{name}.cross_entropy"].mean().item() == pytest.approx(seeds[seed]["cross_entropy"])
+        assert found[f"{name}.correct"].mean().item() == seeds[seed]["accuracy"]
+
+
+@pytest.mark.parametrize("seeds", [{}, {"0": {}}, {"first": {"accuracy": 1.0}}, {"0": {"accuracy": "high"}}])
+def test_schema_of_seeds_is_not_met_by_anything_else(seeds: Any) -> None:
+    assert find_faults("seeds", seeds)
 
 
 def test_tables_have_the_columns_that_dvc_plots(tmp_path: Path) -> None:

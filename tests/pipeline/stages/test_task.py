@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from common.model import Config as ModelConfig
 from experiments.focal_loss.trainer import Config, FocalLossTrainer
 from pipeline.stages.task import Task, read_task
 
@@ -43,6 +44,12 @@ def test_config_is_filled_from_the_params(task: Task) -> None:
 
 def test_config_has_its_defaults_when_the_params_have_no_such_section(task: Task) -> None:
     assert task.config("trainer", "other") == Config()
+
+
+def test_config_gets_nothing_of_whose_weights_training_starts_from(task: Task) -> None:
+    params = {"model": {"channels": 4, "init_from": "wide", "init_map": {"a.": None}}}
+    task = dataclasses.replace(task, components={"model": ["common.model", "ConvNet"]}, params=params)
+    assert task.config("model", "model") == ModelConfig(channels=4)
 
 
 def test_folder_is_made_below_the_target(task: Task, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_file_says_where_the_training_is(tmp_path: Path) -> None:
     assert state["metrics"] == {"train_loss": 0.125, "samples_per_s": 100, "valid_accuracy": 0.5}
     log_epoch(file, 1)
     state = read_file(path)
-    assert (state["step"], state["fraction"]) == (10, 0.2)
+    assert (state["step"], state["fraction"]) == (10, 0.25)
     assert state["metrics"] == {"train_loss": 1, "samples_per_s": 100, "valid_accuracy": 0.25}
     file.finish("failed")
     assert read_file(path)["status"] == "failed"

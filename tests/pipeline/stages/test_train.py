@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -24,8 +25,9 @@ from common import trainer as trainer_module
 from common.dataset import Metadata, write_dataset
 from common.loggers import History
 from common.model import Model
-from common.saved_model import read_model
+from common.saved_model import WeightsError, find_seeds, read_model, write_model
 from common.trainer import Trainer
+from common.vectorising import NotVectorisableError
 from pipeline.bars import read_progress
 from pipeline.stages import train
 from pipeline.stages.task import Task
@@ -34,6 +36,7 @@ from pipeline.validation import find_faults
 from pipeline.workspace import write_json
 from tests.checkouts import ROOT
 from tests.datasets import make_dataset, make_loader
+from tests.trainings import is_near
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,9 @@ def _run_until(task: Task, num_rows: int, monkeypatch: pytest.MonkeyPatch) -> No
         patch.setattr(History, "log_epoch", record_until)
         with pytest.raises(Killed):
             train.run(task)
+    for thread in threading.enumerate():
+        if thread.name == "checkpoint":  # a process that is killed has none that goes on
+            thread.join()
     _clear(task)
 
 
@@ -148,7 +154,7 @@ def test_stage_leaves_model_history_and_config(tmp_path: Path) -> None:
     assert figures["num_samples"] == 2 * len(make_dataset().train)
     assert len((task.target_dir / "history.jsonl").read_text().splitlines()) == 2
     assert len((task.target_dir / "history.csv").read_text().splitlines()) == 3
-    model = read_model(TwoLayers, make_dataset().metadata, task.target_dir / "model")
+    model = read_model(TwoLayers, task.target_dir / "model")
     assert model.state_dict()["layers.1.weight"].shape == (6, 16)
     config = json.loads((task.target_dir / "config.json").read_text())
     assert config["components"]["model"] == "TwoLayers"
@@ -161,9 +167,47 @@ def test_model_is_that_of_the_trainer_on_shuffled_batches_when_seeded_alike(tmp_
     dataset, trainer = make_dataset(), Trainer(trainer_module.Config(epochs=2), engine.Config(device="cpu"))
     model = TwoLayers(Config(hidden=6), dataset.metadata)
     shuffled = make_loader(dataset.train, training=True, batch_size=16)
-    trainer.fit(model, shuffled, make_loader(dataset.valid), lambda row: None)
-    built = read_model(TwoLayers, dataset.metadata, task.target_dir / "model").state_dict()
+    trainer.fit(model, shuffled, make_loader(dataset.valid))
+    built = read_model(TwoLayers, task.target_dir / "model").state_dict()
     assert all(torch.equal(built[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_model_of_each_seed_is_that_of_a_run_with_this_seed(tmp_path: Path) -> None:
+    task = _make_task(tmp_path, {"hidden": 6})
+    task.params["runtime"]["seed"] = 7
+    task.params["train"]["vectorised_seeds"] = 3
+    train.run(task)
+    folder = task.target_dir / "model"
+    built = {7: folder, **find_seeds(folder)}
+    assert sorted(built) == [7, 8, 9]
+    states = {seed: read_model(TwoLayers, place).state_dict() for seed, place in built.items()}
+    del task.params["train"]["vectorised_seeds"]
+    for seed, state in states.items():
+        _clear(task)
+        task.params["runtime"]["seed"] = seed
+        train.run(task)
+        alone = read_model(TwoLayers, task.target_dir / "model").state_dict()
+        assert not find_seeds(task.target_dir / "model")
+        assert is_near(state, alone)
+
+
+def test_history_has_means_and_deviations_when_there_are_several_seeds(tmp_path: Path) -> None:
+    task = _make_task(tmp_path, {})
+    task.params["train"]["vectorised_seeds"] = 2
+    assert train.run(task)["num_samples"] == 2 * len(make_dataset().train)
+    results = _read_results(task)
+    names = {"train_loss", "valid_loss", "valid_accuracy"}
+    for row in (*results["rows"], *results["table"]):
+        assert row.keys() == {"epoch", "step", "learning_rate", *names, *(f"{name}_std" for name in names)}
+
+
+def test_several_seeds_are_refused_when_they_would_start_from_one_model(tmp_path: Path, other_dir: Path) -> None:
+    task = _take(_make_task(tmp_path, {}), other_dir, hidden=6, init_from="other")
+    task.params["train"]["vectorised_seeds"] = 2
+    with pytest.raises(
+        NotVectorisableError, match=r"with model\.init_from: every seed would start from the same weights"
+    ):
+        train.run(task)
 
 
 def test_model_has_its_default_config_when_the_params_say_nothing_of_it(tmp_path: Path) -> None:
@@ -175,8 +219,10 @@ def test_model_has_its_default_config_when_the_params_say_nothing_of_it(tmp_path
 def test_stage_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = replace(_make_task(tmp_path, {}), experiment="x")
     fractions: list[float] = []
+    log_epoch = ProgressFile.log_epoch
 
     def keep_fraction(file: ProgressFile, row: Mapping[str, float]) -> None:
+        log_epoch(file, row)
         progress = read_progress(task.target_dir / "progress.json")
         assert progress
         fractions.append(progress["fraction"])
@@ -184,7 +230,7 @@ def test_stage_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ProgressFile, "log_epoch", keep_fraction)
     train.run(task)
     progress = read_progress(task.target_dir / "progress.json")
-    assert fractions == [0, 0.5]
+    assert fractions == [0.5, 1]
     assert progress
     assert (progress["experiment"], progress["status"], progress["fraction"]) == ("x", "finished", 1)
     assert {"train_loss", "valid_accuracy", "samples_per_s"} <= set(progress["metrics"])
@@ -194,7 +240,7 @@ def test_failure_is_told_when_training_fails(tmp_path: Path, monkeypatch: pytest
     def fail(trainer: Trainer, *_: Any) -> None:
         raise FloatingPointError("the training loss is nan in epoch 1")
 
-    monkeypatch.setattr(Trainer, "fit", fail)
+    monkeypatch.setattr(Trainer, "compute_loss", fail)
     task = _make_task(tmp_path, {})
     with pytest.raises(FloatingPointError):
         train.run(task)
@@ -208,6 +254,77 @@ def test_events_are_written_when_a_logger_is_asked_for(tmp_path: Path) -> None:
     task = replace(_make_task(tmp_path, {}), experiment="x", log_dir=str(log_dir))
     train.run(replace(task, monitoring={"loggers": ["tensorboard"]}))
     assert len(list((log_dir / "tensorboard/x").glob("events.*"))) == 1
+
+
+@pytest.fixture
+def other_dir(tmp_path: Path) -> Path:
+    """A built model, all of whose weights are 1."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    metadata = make_dataset().metadata
+    model = TwoLayers(Config(hidden=6), metadata)
+    for tensor in model.state_dict().values():
+        tensor.fill_(1)
+    write_model(model, Config(hidden=6), metadata, folder)
+    return folder
+
+
+def _is_filled(state: Mapping[str, Tensor], prefix: str) -> bool:
+    return all(bool((tensor == 1).all()) for name, tensor in state.items() if name.startswith(prefix))
+
+
+def _take(task: Task, folder: Path, **model: Any) -> Task:
+    """Return the task of a training that takes the model in `folder`, as `other`, and trains no epoch."""
+    _clear(task)
+    built = {"other": {"folder": str(folder), "component": [__name__, "TwoLayers"]}}
+    return replace(task, params={**task.params, "model": model, "train": {"epochs": 0}}, built_models=built)
+
+
+def test_trainer_gets_the_models_that_others_built(
+    tmp_path: Path, other_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: dict[str, nn.Module] = {}
+
+    def hear(trainer: Trainer, model: nn.Module, *_: Any) -> nn.Module:
+        heard.update(trainer.built_models, own=model)
+        return model
+
+    monkeypatch.setattr(Trainer, "fit", hear)
+    train.run(_take(_make_task(tmp_path, {}), other_dir, hidden=6))
+    assert set(heard) == {"other", "own"}
+    assert _is_filled(heard["other"].state_dict(), "")
+    assert not _is_filled(heard["own"].state_dict(), "")
+
+
+def test_training_draws_the_same_numbers_when_it_takes_models_of_others(
+    tmp_path: Path, other_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[float] = []
+
+    def draw(trainer: Trainer, model: nn.Module, *_: Any) -> nn.Module:
+        drawn.append(torch.rand(1).item())
+        return model
+
+    monkeypatch.setattr(Trainer, "fit", draw)
+    task = _take(_make_task(tmp_path, {}), other_dir, hidden=6)
+    train.run(task)
+    train.run(replace(_take(task, other_dir, hidden=6), built_models={}))
+    assert drawn[0] == drawn[1]
+
+
+def test_training_starts_from_the_weights_that_the_params_name(tmp_path: Path, other_dir: Path) -> None:
+    task = _take(_make_task(tmp_path, {}), other_dir, hidden=6, init_from="other")
+    train.run(task)
+    model = json.loads((task.target_dir / "model/model.json").read_text())
+    assert model["config"] == {"hidden": 6}
+    assert _is_filled(read_model(TwoLayers, task.target_dir / "model").state_dict(), "")
+    task = _take(task, other_dir, hidden=6, init_from="other", init_map={"layers.1.": "layers.1."})
+    train.run(task)
+    state = read_model(TwoLayers, task.target_dir / "model").state_dict()
+    assert _is_filled(state, "layers.1.")
+    assert not _is_filled(state, "layers.2.")
+    with pytest.raises(WeightsError, match=r"'layers.1.weight' is \(5, 16\) here and \(6, 16\) there"):
+        train.run(_take(task, other_dir, hidden=5, init_from="other"))
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "history.csv", "config.json", "model"])
@@ -238,7 +355,7 @@ def test_stage_trains_anew_when_its_training_is_finished(tmp_path: Path, caplog:
     task = replace(_make_task(tmp_path, {}), checkpoint_dir=str(tmp_path / "checkpoints"))
     train.run(task)
     whole = _read_results(task)
-    assert sorted(os.listdir(task.checkpoint_dir)) == ["finished", "fit-1-epoch-1.pt", "fit-1-epoch-2.pt"]
+    assert sorted(os.listdir(task.checkpoint_dir)) == ["finished", "fit-1-step-3.pt", "fit-1-step-6.pt"]
     _clear(task)
     caplog.clear()
     train.run(task)
@@ -255,7 +372,7 @@ def test_throughput_is_that_of_all_processes_when_the_stage_was_killed(
 ) -> None:
     task = replace(_make_task(tmp_path, {}), checkpoint_dir=str(tmp_path / "checkpoints"))
     _run_until(task, 2, monkeypatch)
-    before = torch.load(Path(task.checkpoint_dir) / "fit-1-epoch-1.pt", weights_only=True)["seconds"]
+    before = torch.load(Path(task.checkpoint_dir) / "fit-1-step-3.pt", weights_only=True)["seconds"]
     figures = train.run(task)
     assert 0 < figures["samples_per_s"] < figures["num_samples"] / before
 
@@ -265,7 +382,7 @@ def test_stage_leaves_what_it_would_have_left_when_its_process_is_killed_again_a
     task = _make_task(tmp_path, {"channels": 4, "dropout": 0.5})
     task.components["model"] = ["common.model", "ConvNet"]
     task.components["loader"] = ["experiments.random_shifts.loader", "ShiftingLoader"]
-    task.components["trainer"] = ["tests.common.test_trainer", "AveragingTrainer"]
+    task.components["trainer"] = ["tests.common.test_resuming", "CustomTrainer"]
     task.params.update(loader={"batch_size": 4}, train={"epochs": 20})
     with _start(task) as process:
         assert "epoch 20/20" in _read_log(process)
@@ -278,7 +395,7 @@ def test_stage_leaves_what_it_would_have_left_when_its_process_is_killed_again_a
             assert any(line.startswith(f"epoch {epoch}/20") for line in process.stdout)
             process.kill()
     with _start(task) as process:
-        resumed = re.search(r"^resumed after epoch (\d+)/20 from fit-1-epoch-\1\.pt$", _read_log(process), re.MULTILINE)
+        resumed = re.search(r"^resumed after step (\d+) from fit-1-step-\1\.pt$", _read_log(process), re.MULTILINE)
     assert resumed
-    assert int(resumed[1]) >= moments[-1] - 1
+    assert int(resumed[1]) >= 12 * (moments[-1] - 2)  # the state of the epoch before may not have been written yet
     assert _read_results(task) == whole, f"killed in the epochs {moments}"
