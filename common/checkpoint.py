@@ -29,7 +29,7 @@ from common.stateful import Divided, Kept, Stateful
 log = logging.getLogger("force")
 
 _NAME = re.compile(r"fit-(\d+)-step-(\d+)\.pt")
-_TRAILER = b"\nforce checkpoint 2 sha256 %s\n"
+_TRAILER = b"\nforce checkpoint 3 sha256 %s\n"
 _TRAILER_SIZE = len(_TRAILER % bytes(64))
 
 
@@ -55,12 +55,12 @@ class Checkpoints:
         self._marker = folder / "finished"
         self._num_fits = 0
         self._identity: dict[str, str] = {}
+        self._doubts: list[str] = []  # why the last bits may differ from those of a training that was never killed
         self._newest: Path | None = None
         self._writer: threading.Thread | None = None
         self._started = self._written = time.perf_counter()
         self.resumed_s = 0.0  # what training took before it was killed
         self._processes = find_processes()
-        self._doubts: list[str] = []  # why the result may not be that of an uninterrupted training
         if not self._processes.is_first:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class Checkpoints:
         """
         self.wait()
         self._num_fits += 1
-        self._newest = None
+        self._newest, self._doubts = None, []
         self._started = self._written = time.perf_counter()
         weights = _list_tensors(parts)
         self._identity = {**_flatten(self._params), **_identify(parts["model"], weights)}

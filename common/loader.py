@@ -1,7 +1,8 @@
 """The loader component: a `TensorDataset` becomes batches, gathered straight from its tensors.
 
 Override `transform` to change batches while training (augmentation), `order` to draw samples otherwise. An epoch is a
-pure function of (seed, epoch), and a batch of (seed, epoch, index): it can begin anywhere, on any number of processes.
+pure function of (seed, epoch), on any number of processes; what is drawn for a batch one of (seed, epoch, index)
+and the share: it can begin anywhere.
 """
 
 from collections.abc import Iterable, Iterator
@@ -86,7 +87,7 @@ class Loader:
         """Return the rows of an epoch, in the order in which its batches have them; on the CPU."""
         if not self.training:
             return torch.arange(len(self.samples.ids))
-        return self.order(torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
+        return self.order(torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63))
 
     def order(self, generator: torch.Generator) -> Tensor:
         """Return the rows of a training epoch, in the order in which they are drawn; on the CPU.

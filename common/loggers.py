@@ -79,7 +79,7 @@ class History:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.rows: list[Mapping[str, float]] = []
-        (folder / "history.jsonl").touch()
+        (folder / "history.jsonl").write_text("")  # there may be rows of a process that was killed
 
     def start(self, facts: Mapping[str, Any]) -> None:
         """Do nothing: the rows say all."""

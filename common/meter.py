@@ -35,12 +35,14 @@ class Meter:
             self.fetch()
 
     def fetch(self) -> None:
-        """Take the values that are still on the device."""
+        """Take the values that are still on the device. Raises ValueError where one is no single number."""
         waiting, self._waiting = self._waiting, []
         num_before = len(self.sizes) - len(waiting)
         for name in dict.fromkeys(name for values in waiting for name in values):
-            present = torch.stack([values[name] for values in waiting if name in values]).tolist()
-            fetched = iter(present)
+            present = torch.stack([torch.as_tensor(values[name]) for values in waiting if name in values])
+            if present.ndim > 1:
+                raise ValueError(f"'{name}' of a batch is to be one number, not {tuple(present.shape[1:])} of them")
+            fetched = iter(present.tolist())
             column = self.columns.setdefault(name, [])
             column += [None] * (num_before - len(column))
             column += [next(fetched) if name in values else None for values in waiting]

@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau, SequentialLR
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from common.stateful import Stateful
 
@@ -19,9 +20,10 @@ _WARM_UP_FROM = 0.01  # of the learning rate
 
 
 def build_loss(choice: Mapping[str, Any], device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function of torch.nn.functional with its arguments; a list of numbers becomes a tensor."""
+    """Return a function of torch.nn.functional with its arguments; a list of numbers becomes a tensor of floats."""
     name, arguments = _split(choice)
-    tensors = {k: torch.tensor(v, device=device) for k, v in arguments.items() if isinstance(v, tuple | list)}
+    lists = {key: value for key, value in arguments.items() if isinstance(value, tuple | list)}
+    tensors = {key: torch.tensor(value, dtype=torch.float32, device=device) for key, value in lists.items()}
     return partial(getattr(functional, name), **{**arguments, **tensors})
 
 
@@ -59,6 +61,24 @@ def build_warmed_up(optimizer: Optimizer, num_steps: int, build: Callable[[], LR
     if isinstance(then, ReduceLROnPlateau):
         raise ValueError("train.warmup_steps does not go with ReduceLROnPlateau: set it to 0, or take another schedule")
     return SequentialLR(optimizer, [rise, then], [num_steps])
+
+
+def build_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Return how a moving average takes in newer tensors. Whole numbers, as indices, are taken as they are.
+
+    torch would truncate their mean.
+    """
+    blend = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def take_in(averages: list[Tensor], newer: list[Tensor], num_averaged: Any) -> None:
+        if averages[0].is_floating_point() or averages[0].is_complex():
+            blend(averages, newer, num_averaged)
+        else:
+            for average, tensor in zip(averages, newer, strict=True):
+                average.copy_(tensor)
+
+    return take_in
 
 
 class Part:

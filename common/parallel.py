@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -69,7 +69,7 @@ class Replicas:
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
-        self._norms: list[nn.Module] = []
+        self._norms: list[_BatchNormOnCpu | _BatchNormOnGpu] = []
 
     def prepare(self, model: nn.Module, device: torch.device) -> None:
         """Change a model for training on a device."""
@@ -126,12 +126,12 @@ class _Forward(nn.Module):
         return {name: value if name == "loss" else value.detach() for name, value in found.items()}
 
 
-def synchronise_batch_norm(model: nn.Module, device: torch.device) -> list[nn.Module]:
+def synchronise_batch_norm(model: nn.Module, device: torch.device) -> "list[_BatchNormOnCpu | _BatchNormOnGpu]":
     """Have batch norm take its statistics over the batch as a whole; return the layers.
 
     A layer keeps its name, its weights, and who refers to it.
     """
-    layers = []
+    layers: list[_BatchNormOnCpu | _BatchNormOnGpu] = []
     for name, layer in model.named_modules():
         if not isinstance(layer, _BatchNorm):
             continue
@@ -139,7 +139,7 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> list[nn.Mo
             log.warning("%s is a batch norm of its own: each process normalises by its share of a batch", name)
             continue
         layer.__class__ = _BatchNormOnCpu if device.type == "cpu" else _BatchNormOnGpu
-        layers.append(layer)
+        layers.append(cast(Any, layer))
     return layers
 
 

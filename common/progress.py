@@ -47,6 +47,8 @@ class Progress:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a state back."""
         vars(self).update(state)
+        if self.best_weights is not None:
+            self.best_weights = Kept(self.best_weights)
 
 
 def _copy(member: Any) -> Any:

@@ -1,7 +1,7 @@
 """The parts of a model that are trained apart, and the models beside it that help."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -45,6 +45,8 @@ def assign(roles: Mapping[str, Role], model: nn.Module, built_models: Mapping[st
     for name, role in roles.items():
         if role.every < 1:
             raise ValueError(f"train.roles.{name}.every is {role.every}: give 1 or more")
+        if role.model_from and replace(role, frozen=False) != Role(role.model_from):
+            raise ValueError(f"train.roles.{name}: the model of {role.model_from} is frozen, nothing else can be set")
     others = {name: _freeze(built_models[role.model_from]) for name, role in roles.items() if role.model_from}
     parts = {name: _find_part(model, name) for name in roles if name not in others}
     frozen = tuple(_freeze(module) for name, module in parts.items() if roles[name].frozen)

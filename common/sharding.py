@@ -121,7 +121,7 @@ class _WholeOptimizer:
         self._places = {name: place for place, name in enumerate(name for group in self._names for name in group)}
 
     def state_dict(self) -> dict[str, Any]:
-        state = get_optimizer_state_dict(self._model, self._optimizer, options=_READ)
+        state: dict[str, Any] = dict(get_optimizer_state_dict(self._model, self._optimizer, options=_READ))
         if not state:
             return {}
         groups = [
@@ -133,7 +133,7 @@ class _WholeOptimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         groups = [{**group, "params": names} for group, names in zip(state["param_groups"], self._names, strict=True)]
-        names = {place: name for name, place in self._places.items()}
+        names = list(self._places)
         by_name = {names[place]: member for place, member in state["state"].items()}
-        whole = {"state": by_name, "param_groups": groups}
+        whole: dict[str, Any] = {"state": by_name, "param_groups": groups}
         set_optimizer_state_dict(self._model, self._optimizer, whole, options=_WRITE)

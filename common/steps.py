@@ -25,6 +25,8 @@ class Steps:
         for name, count, least in (("epochs", epochs, 0), ("steps", steps, 0), ("accumulate", accumulate, 1)):
             if count is not None and count < least:
                 raise ValueError(f"train.{name} is {count}: give {least} or more")
+        if size < 1:
+            raise ValueError(f"loader.batch_size is {size}: give 1 or more")
         if num_samples == 0:
             raise ValueError("the train split is empty: lower data.valid_fraction and data.test_fraction")
         if size > num_samples:

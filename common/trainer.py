@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel
 
 from common import engine, optimizing
 from common.checkpoint import Checkpoints
@@ -39,7 +39,7 @@ class Config:
     loss: LossChoice = field(default_factory=lambda: {"name": "cross_entropy"})
     optimizer: OptimizerChoice = field(default_factory=lambda: {"name": "AdamW", "lr": 0.003, "weight_decay": 0.05})
     scheduler: SchedulerChoice | None = field(default_factory=lambda: {"name": "CosineAnnealingLR"})
-    schedule_by: Literal["step", "epoch"] = "step"  # what the numbers of the schedule count
+    schedule_by: Literal["step", "epoch"] = "step"  # what the numbers of the schedule and warmup_steps count
     warmup_steps: int = 0
     accumulate: int = 1  # batches a step
     clip_norm: float | None = None  # of the gradients of each optimizer's parameters
@@ -121,16 +121,21 @@ class Trainer(Engine):
         """Training is over; the model has the weights that are kept."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs of the trainer itself: its attributes that are numbers or texts.
+        """Return what a resumed training needs besides: the trainer's numbers and texts, and what it has frozen.
 
         A subclass that changes more on itself while training (tensors, a memory of samples) extends this and
         `load_state_dict`. Tensors, numbers, texts, and lists, tuples and dicts of them can be kept.
         """
-        return {"attributes": {name: v for name, v in vars(self).items() if isinstance(v, int | float | str)}}
+        return {
+            "attributes": {name: v for name, v in vars(self).items() if isinstance(v, int | float | str)},
+            "frozen": [name for name, p in self.model.named_parameters() if not p.requires_grad],  # hooks may thaw it
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned, extended or not; the model and its parts are built by then."""
         vars(self).update(state["attributes"])
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name not in state["frozen"])
 
     # The loop
 
@@ -175,7 +180,7 @@ class Trainer(Engine):
             with self._replicas.batch(self._forward, is_last=is_last, is_idle=is_idle):
                 with self._autocast:
                     found = self._forward(batch, part.name)
-                named = {"loss": found} if isinstance(found, Tensor) else found
+                named = _name_losses(found)
                 part.backward(named["loss"] if weight == 1.0 else named["loss"] * weight)
             if is_last:
                 part.update()
@@ -186,9 +191,8 @@ class Trainer(Engine):
     def _build(self, model: nn.Module, train: Loader, valid: Loader) -> None:
         """Build all that training needs, as the config says."""
         config = self.config
+        _check_numbers(config)
         self.steps = Steps.plan(train, config.accumulate, config.epochs, config.steps)
-        if not len(valid) and config.patience is not None:
-            raise ValueError("train.patience needs a validation split, and it is empty: raise data.valid_fraction")
         size = train.config.batch_size
         if size < self.processes.num:
             raise ValueError(f"loader.batch_size is {size}, and there are {self.processes.num} processes: raise it")
@@ -202,6 +206,7 @@ class Trainer(Engine):
         for other in self.cast.others.values():
             self._place(other)
         self.parts = [self._build_part(name, module) for name, module in self.cast.trained.items()]
+        self._check_monitor(valid)
         self.average = self._build_average()
         self._forward = self._replicas.wrap(model, self.compute_loss, in_parts=len(self.parts) > 1)
         if config.compile != "off":
@@ -212,6 +217,7 @@ class Trainer(Engine):
     def _choose_replicas(self) -> Replicas:
         if self.config.parallel == "ddp" or self.processes.num == 1:
             return Replicas(self.processes)
+        _check_shards(self.config)
         from common.sharding import Shards  # noqa: PLC0415  # takes a second
 
         return Shards(self.processes)
@@ -229,7 +235,10 @@ class Trainer(Engine):
         num_steps = self.steps.num_epochs if by_epoch else -(-self.steps.total // role.every)
         scheduler: LRScheduler | None = None
         if choice is not None:
-            warm_up = min(config.warmup_steps, num_steps - 1)
+            warm_up = config.warmup_steps
+            if 0 < num_steps <= warm_up:
+                count = f"{num_steps} {'epochs' if by_epoch else 'steps'}"
+                raise ValueError(f"train.warmup_steps is {warm_up}, and the schedule of '{name}' is {count} long")
             scheduler = optimizing.build_warmed_up(
                 optimizer, warm_up, lambda: self.build_scheduler(optimizer, choice, num_steps - warm_up)
             )
@@ -244,11 +253,22 @@ class Trainer(Engine):
             optimizer_state=self._replicas.state_of_optimizer(self.model, optimizer),
         )
 
+    def _check_monitor(self, valid: Loader) -> None:
+        """Raise ValueError where something waits for a number of a validation that there is not."""
+        if len(valid) or not self.config.monitor.startswith("valid_"):
+            return
+        waits = any(isinstance(part.scheduler, ReduceLROnPlateau) for part in self.parts)
+        if waits or self.config.patience is not None:
+            name = "ReduceLROnPlateau" if waits else "train.patience"
+            raise ValueError(
+                f"{name} needs a validation split, and it is empty: raise data.valid_fraction, or monitor train_loss"
+            )
+
     def _build_average(self) -> AveragedModel | None:
         decay = self.config.ema_decay
         if decay is None:
             return None
-        return AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+        return AveragedModel(self.model, multi_avg_fn=optimizing.build_average(decay), use_buffers=True)
 
     def _fit(self, train: Loader, valid: Loader) -> None:
         progress, config = self.progress, self.config
@@ -380,7 +400,7 @@ class Trainer(Engine):
         """Return what says which epoch is best; None where there is no validation."""
         name = self.config.monitor
         monitored: float | None = row.get(name)
-        if monitored is None and any(key.startswith("valid_") for key in row):
+        if monitored is None and (not name.startswith("valid_") or any(key.startswith("valid_") for key in row)):
             raise ValueError(f"train.monitor is '{name}', and an epoch has {', '.join(row)}")
         return monitored
 
@@ -400,6 +420,39 @@ class Trainer(Engine):
         if self.average:
             parts["average"] = self.average
         return {**parts, "trainer": self, "progress": self.progress}
+
+
+def _check_numbers(config: Config) -> None:
+    """Raise ValueError for numbers that would train nothing, or something else, without a word."""
+    for name, count, least in (("patience", config.patience, 1), ("warmup_steps", config.warmup_steps, 0)):
+        if count is not None and count < least:
+            raise ValueError(f"train.{name} is {count}: give {least} or more")
+    if config.ema_decay is not None and not 0 <= config.ema_decay < 1:
+        raise ValueError(f"train.ema_decay is {config.ema_decay}: give less than 1, as 0.999")
+    norms = {"": config.clip_norm, **{f"roles.{name}.": role.clip_norm for name, role in config.roles.items()}}
+    for place, norm in norms.items():
+        if norm is not None and norm <= 0:
+            raise ValueError(f"train.{place}clip_norm is {norm}: give more than 0")
+
+
+def _name_losses(found: Tensor | Values) -> Values:
+    """Return what `compute_loss` returned by name. Raises ValueError where the loss itself is not there."""
+    if isinstance(found, Tensor):
+        return {"loss": found}
+    if not isinstance(found.get("loss"), Tensor):
+        raise ValueError(f"compute_loss returned {', '.join(found) or 'nothing'}, and no tensor called 'loss'")
+    return {name: torch.as_tensor(value) for name, value in found.items()}
+
+
+def _check_shards(config: Config) -> None:
+    """Raise ValueError where a config asks for what a model in shares cannot do."""
+    refused = {
+        "ema_decay": config.ema_decay is not None,
+        "channels_last": config.channels_last,
+        "compile": config.compile != "off",
+    }
+    if names := [f"train.{name}" for name, is_set in refused.items() if is_set]:
+        raise ValueError(f"train.parallel is fsdp, which does not go with {' and '.join(names)}: ddp does")
 
 
 def _describe(row: Mapping[str, Any]) -> str:

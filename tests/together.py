@@ -14,9 +14,7 @@ from common import parallel
 PATIENCE_S = 60
 
 _CONTEXT = get_context("forkserver")  # imports torch once, and then forks
-_CONTEXT.set_forkserver_preload(
-    ["sklearn.datasets", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.checkpoint.state_dict"]
-)
+_CONTEXT.set_forkserver_preload(["sklearn.datasets", "torch._dynamo", "torch.distributed.fsdp"])
 
 
 def run_together(num_processes: int, function: Callable[..., Any], *args: Any) -> list[Any]:

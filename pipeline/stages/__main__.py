@@ -69,7 +69,7 @@ def _start_log(rank: int) -> None:
     level, prefix = (logging.WARNING, f"process {rank}: ") if rank else (logging.INFO, "")
     logging.basicConfig(level=level, format=f"{prefix}%(message)s", stream=sys.stdout)
     if rank:
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # to the end
         logging.captureWarnings(True)
 
 
@@ -92,10 +92,17 @@ def _describe(error: BaseException, root: str) -> dict[str, Any]:
     """Return type and message of an error, and its innermost place in an experiment's code, else in common's."""
     place = ""
     for package in ("common", "experiments"):
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(f"{root}/{package}/")]
+        frames = [frame for frame in _list_frames(error) if frame.filename.startswith(f"{root}/{package}/")]
         if frames:
             place = f"{os.path.relpath(frames[-1].filename, root)}:{frames[-1].lineno}"
     return {"type": type(error).__name__, "message": str(error), "place": place}
+
+
+def _list_frames(error: BaseException | None) -> list[traceback.FrameSummary]:
+    """Return where an error came from, and then where what caused it did."""
+    if error is None:
+        return []
+    return [*traceback.extract_tb(error.__traceback__), *_list_frames(error.__cause__)]
 
 
 def _collect_facts(task: Task, figures: dict[str, float], doubts: list[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +62,7 @@ def run(task: Task) -> dict[str, float]:
     if is_first:
         _write_models(task, dict(zip(seeds, models, strict=True)), dataset)
         _write_config(task)
-    num_samples = len(history.rows) * dataset.metadata.num_samples["train"]
+    num_samples = _count_samples(history.rows, first.train, getattr(trainer.config, "accumulate", 1))
     if checkpoints:
         seconds += checkpoints.resumed_s
         checkpoints.finish()
@@ -90,6 +91,14 @@ def _fit(task: Task, first: _Built, others: Sequence[_Built]) -> list[nn.Module]
     models = [model, *(other.model for other in others)]
     vectorised.fit(trainer, models, [train, *(other.train for other in others)], valid)
     return models
+
+
+def _count_samples(rows: Sequence[Mapping[str, float]], train: Loader, accumulate: int) -> int:
+    """Return how many samples were trained on: an epoch may be cut short, or leave some out."""
+    steps = [0, *(int(row.get("step", 0)) for row in rows)]
+    step_size = accumulate * train.config.batch_size
+    in_epochs = [(done - before) * step_size for before, done in pairwise(steps)]
+    return sum(min(train.num_samples, seen) if seen > 0 else train.num_samples for seen in in_epochs)
 
 
 def _write_models(task: Task, models: Mapping[int, nn.Module], dataset: Dataset) -> None:

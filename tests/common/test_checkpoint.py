@@ -142,8 +142,8 @@ def _empty(path: Path) -> None:
 
 def _change_the_version(path: Path) -> None:
     content = path.read_bytes()
-    assert b"\nforce checkpoint 2 " in content
-    path.write_bytes(content.replace(b"\nforce checkpoint 2 ", b"\nforce checkpoint 3 "))
+    assert b"\nforce checkpoint 3 " in content
+    path.write_bytes(content.replace(b"\nforce checkpoint 3 ", b"\nforce checkpoint 9 "))
 
 
 def _put_weights_of_others(path: Path) -> None:
@@ -197,7 +197,18 @@ def test_line_says_so_when_the_machine_is_another(
     monkeypatch.setattr(torch, "__version__", "0.1")
     assert _resume(tmp_path) == 1
     assert log.messages[1].endswith(": the last bits may differ from those of one machine")
-    assert "this is torch 0.1 on " in log.messages[1]
+    assert "and resumed by torch 0.1 on " in log.messages[1]
+
+
+def test_line_says_so_again_when_training_is_resumed_a_second_time(
+    tmp_path: Path, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _train(tmp_path, 1)
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    _train(tmp_path, 2)
+    log.clear()
+    assert _resume(tmp_path) == 2
+    assert [message.endswith("from those of one machine") for message in log.messages] == [False, True]
 
 
 def test_file_holds_tensors_and_plain_types_alone(tmp_path: Path) -> None:

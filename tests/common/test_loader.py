@@ -67,6 +67,10 @@ def test_order_of_an_epoch_is_the_same_when_asked_again_or_out_of_turn() -> None
     assert [_ids(second, epoch) for epoch in (3, 2, 1)] == expected[::-1]
 
 
+def test_seed_may_be_as_large_as_torch_takes_it() -> None:
+    assert len(_ids(make_loader(make_dataset().train, training=True, seed=2**62), 1)) == len(make_dataset().train)
+
+
 def test_order_differs_when_the_epoch_or_the_seed_does() -> None:
     split = make_dataset().train
     orders = [_ids(make_loader(split, training=True, seed=seed), epoch) for seed in (0, 1) for epoch in (1, 2)]

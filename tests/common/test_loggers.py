@@ -94,6 +94,15 @@ def test_history_is_on_disk_after_each_row(tmp_path: Path) -> None:
         assert [json.loads(line)["epoch"] for line in lines] == list(range(1, epoch + 1))
 
 
+def test_history_has_each_row_once_when_a_process_was_killed_in_the_same_folder(tmp_path: Path) -> None:
+    History(tmp_path).log_epoch({"epoch": 1})
+    resumed = History(tmp_path)
+    for epoch in (1, 2):
+        resumed.log_epoch({"epoch": epoch})
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
 def test_history_says_nothing_of_steps(tmp_path: Path) -> None:
     history = History(tmp_path)
     history.start({"experiment": "x"})

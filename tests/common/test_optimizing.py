@@ -170,6 +170,12 @@ def test_loss_is_the_named_one_with_its_arguments(choice: dict[str, Any], expect
     assert torch.equal(build_loss(choice, CPU)(outputs, targets), expected(outputs, targets))
 
 
+def test_whole_numbers_may_weigh_classes() -> None:
+    outputs, targets = torch.randn(4, 2), torch.tensor([0, 1, 1, 0])
+    whole, floating = ({"name": "cross_entropy", "weight": weight} for weight in ([1, 3], [1.0, 3.0]))
+    assert torch.equal(build_loss(whole, CPU)(outputs, targets), build_loss(floating, CPU)(outputs, targets))
+
+
 def test_gradients_gather_until_an_update_forgets_them() -> None:
     part, layer = _make_part()
     before = layer.weight.detach().clone()

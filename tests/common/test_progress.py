@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from common.progress import Progress
+from common.stateful import Kept
 
 
 def _compare(values: list[float], mode: Any = "max") -> tuple[Progress, list[int]]:
@@ -38,6 +39,14 @@ def test_best_epoch_is_kept_and_of_equals_the_last(
     assert progress.best_weights is not None
     assert progress.best_weights["weight"].item() == kept
     assert counted == stale
+
+
+def test_best_weights_are_kept_without_a_copy_when_training_is_resumed() -> None:
+    progress, _ = _compare([0.5])
+    state = progress.state_dict()
+    resumed = Progress()
+    resumed.load_state_dict({**state, "best_weights": dict(state["best_weights"])})  # as a file has it
+    assert isinstance(resumed.best_weights, Kept)
 
 
 def test_nothing_is_best_when_no_epoch_has_a_number() -> None:

@@ -86,6 +86,23 @@ class CustomTrainer(EagerTrainer):
         self.memory = state["memory"]
 
 
+class ThawingTrainer(EagerTrainer):
+    """Trains the features from the second epoch on."""
+
+    def build_optimizer(self, module: nn.Module, choice: Any) -> Optimizer:
+        """Return an optimizer without momentum, to which a frozen parameter is one without a gradient."""
+        return SGD(module.parameters(), lr=choice["lr"])
+
+    def on_fit_start(self) -> None:
+        """Freeze the features."""
+        self.model.get_submodule("features").requires_grad_(False)
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Thaw them."""
+        if epoch == 2:
+            self.model.requires_grad_(True)
+
+
 class UnsureTrainer(EagerTrainer):
     """Has no idea how accurate the model is."""
 
@@ -156,6 +173,7 @@ CASES: dict[str, tuple[type[Trainer], dict[str, Any], type[Loader], dict[str, An
     "channels last": (EagerTrainer, {"channels_last": True}, Loader, {}),
     "custom": (CustomTrainer, {}, ShiftingLoader, {"drop_last": True}),
     "windows": (CustomTrainer, {**AVERAGED}, ShiftingLoader, {"batch_size": 4, "shuffle_window": 16}),
+    "thawing": (ThawingTrainer, {"keep": "last"}, Loader, {}),
     "unsure": (UnsureTrainer, {}, Loader, {}),
     "twice": (TwiceTrainer, {}, Loader, {}),
 }
@@ -193,7 +211,7 @@ def test_killed_training_goes_on_to_the_bit(tmp_path: Path, name: str, device: s
     assert again.trainer.state_dict()["attributes"].keys() == whole.trainer.state_dict()["attributes"].keys()
 
 
-@pytest.mark.parametrize("name", ["plain", "custom", "twice"])
+@pytest.mark.parametrize("name", ["plain", "custom", "thawing", "twice"])
 def test_training_that_was_killed_after_an_epoch_goes_on_to_the_bit(tmp_path: Path, name: str) -> None:
     whole = _train(name)
     for num_rows in (1, 2, 2, 3, len(whole.rows)):

@@ -195,6 +195,14 @@ def test_built_model_is_frozen_and_no_part_of_what_is_kept() -> None:
     assert fitted.rows[-1]["train_loss"] < fitted.rows[0]["train_loss"]
 
 
+@pytest.mark.parametrize("more", [{"every": 2}, {"clip_norm": 1.0}, {"optimizer": {"name": "SGD"}}])
+def test_built_model_is_refused_when_more_is_said_of_it(more: dict[str, Any]) -> None:
+    trainer = make_trainer(roles={"teacher": Role(model_from="wide_net", frozen=True, **more)})
+    trainer.built_models = {"wide_net": make_net()}
+    with pytest.raises(ValueError, match=r"train.roles.teacher: the model of wide_net is frozen"):
+        fit(trainer)
+
+
 @pytest.mark.parametrize(
     ("roles", "message"),
     [

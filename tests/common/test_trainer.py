@@ -15,6 +15,7 @@ from common import data
 from common.dataset import Batch
 from common.loader import Loader
 from common.meter import Values
+from common.roles import Role
 from common.trainer import Trainer
 from tests.datasets import make_dataset
 from tests.trainings import (
@@ -399,10 +400,24 @@ def test_weights_of_the_last_epoch_are_kept_when_valid_is_empty() -> None:
     assert is_equal(fit(trainer, dataset=dataset).weights, whole.weights)
 
 
-def test_patience_is_refused_when_valid_is_empty() -> None:
-    dataset = make_dataset(data.Config(valid_fraction=0.0))
-    with pytest.raises(ValueError, match=r"train.patience needs a validation split, and it is empty"):
-        fit(make_trainer(patience=1), dataset=dataset)
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"patience": 1}, "train.patience needs a validation split, and it is empty"),
+        ({"scheduler": {"name": "ReduceLROnPlateau"}}, "ReduceLROnPlateau needs a validation split, and it is empty"),
+        ({"monitor": "train_los"}, "train.monitor is 'train_los', and an epoch has epoch, step, train_loss"),
+    ],
+)
+def test_waiting_for_a_number_is_refused_when_valid_is_empty_and_there_is_none(
+    config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(make_trainer(**config), dataset=make_dataset(data.Config(valid_fraction=0.0)))
+
+
+def test_patience_waits_for_the_training_loss_when_valid_is_empty() -> None:
+    trainer = make_trainer(epochs=9, patience=1, monitor="train_loss", mode="max")
+    assert len(fit(trainer, dataset=make_dataset(data.Config(valid_fraction=0.0))).rows) == 2
 
 
 def test_learning_rate_falls_to_zero_over_the_whole_training() -> None:
@@ -503,6 +518,13 @@ def test_average_of_the_weights_is_validated_and_kept(keep: str) -> None:
     assert not is_near(fitted.weights, fit(make_trainer(epochs=4, keep="last")).weights)
 
 
+def test_whole_numbers_stay_as_they_are_when_weights_are_averaged() -> None:
+    net = make_net()
+    net.register_buffer("table", torch.arange(1000))
+    fitted = fit(make_trainer(epochs=9, ema_decay=0.9), net)
+    assert torch.equal(fitted.weights["table"], torch.arange(1000))
+
+
 def test_hooks_are_called_in_order_and_once_each() -> None:
     fitted = fit(make_trainer(HookedTrainer, epochs=2, accumulate=2))
     assert isinstance(fitted.trainer, HookedTrainer)
@@ -560,6 +582,64 @@ def test_loggers_hear_of_steps() -> None:
 def test_training_is_refused_when_it_has_no_end_or_no_step(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit(make_trainer(**config))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"patience": 0}, "train.patience is 0: give 1 or more"),
+        ({"warmup_steps": -1}, "train.warmup_steps is -1: give 0 or more"),
+        ({"warmup_steps": 9}, "train.warmup_steps is 9, and the schedule of 'model' is 9 steps long"),
+        (
+            {"warmup_steps": 3, "schedule_by": "epoch"},
+            "train.warmup_steps is 3, and the schedule of 'model' is 3 epochs long",
+        ),
+        ({"ema_decay": 2.0}, "train.ema_decay is 2.0: give less than 1"),
+        ({"clip_norm": -1.0}, "train.clip_norm is -1.0: give more than 0"),
+        ({"roles": {"features": Role(clip_norm=0.0)}}, "train.roles.features.clip_norm is 0.0: give more than 0"),
+    ],
+)
+def test_training_is_refused_when_a_number_would_quietly_train_nothing(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(make_trainer(**config))
+
+
+class LoggingTrainer(Trainer):
+    """Returns what it is told beside the loss, or in its place."""
+
+    extra: dict[str, Any]
+
+    def compute_loss(self, model: nn.Module, batch: Batch, role: str) -> Values:
+        """Return the loss of a batch, and more."""
+        return {"loss": self.loss(model(batch.inputs), batch.targets), **self.extra}
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"loss": None}, "compute_loss returned loss, and no tensor called 'loss'"),
+        ({"errors": torch.zeros(16)}, r"'errors' of a batch is to be one number, not \(16,\) of them"),
+    ],
+)
+def test_training_is_refused_when_a_loss_is_no_number(extra: dict[str, Any], message: str) -> None:
+    trainer = make_trainer(LoggingTrainer, epochs=1, steps=2)
+    assert isinstance(trainer, LoggingTrainer)
+    trainer.extra = extra
+    with pytest.raises(ValueError, match=message):
+        fit(trainer)
+
+
+def test_plain_number_beside_the_loss_is_in_the_history() -> None:
+    trainer = make_trainer(LoggingTrainer, epochs=1)
+    assert isinstance(trainer, LoggingTrainer)
+    trainer.extra = {"share": 0.25}
+    assert fit(trainer).rows[0]["train_share"] == 0.25
+
+
+@pytest.mark.parametrize("batch_size", [0, -4])
+def test_training_is_refused_when_a_batch_has_no_sample(batch_size: int) -> None:
+    with pytest.raises(ValueError, match=rf"loader.batch_size is {batch_size}: give 1 or more"):
+        fit(make_trainer(), batch_size=batch_size)
 
 
 def test_training_is_refused_when_a_batch_is_larger_than_the_split() -> None:

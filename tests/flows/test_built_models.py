@@ -71,7 +71,7 @@ def test_training_starts_from_the_model_of_another_and_is_stale_when_that_is_tra
     wide = started.root / "experiments/wide/experiment.yaml"
     wide.write_text(wide.read_text() + "  train: {epochs: 3}\n")
     assert read_plan(started, "started")["train"] == ("run", ["train of wide runs first"])
-    done = force(started, "run", "started")
+    done = force(started, "run", "--jobs", "2", "started")
     assert list_ended(done.stdout) == [
         ("done", "wide", "train"),
         ("done", "started", "train"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import pipeline.index
 from pipeline.index import FileIndex
 
 
@@ -48,6 +49,23 @@ def test_unchanged_file_is_not_read_again_when_an_index_was_saved(root: Path) ->
     index.save()
     assert open_index(root).fact("a.txt", "lines", count) == 1
     assert count.num_calls == 1
+
+
+@pytest.mark.parametrize(("file", "num_calls"), [("code.py", 2), ("catalog.json", 2), ("notes.txt", 1)])
+def test_nothing_is_remembered_when_what_it_was_derived_by_changed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, num_calls: int
+) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    monkeypatch.setattr(pipeline.index, "__file__", str(package / "index.py"))
+    settle(root / "a.txt")
+    count = CountLines()
+    index = open_index(root)
+    index.fact("a.txt", "lines", count)
+    index.save()
+    (package / file).write_text("new")
+    open_index(root).fact("a.txt", "lines", count)
+    assert count.num_calls == num_calls
 
 
 def test_unchanged_file_is_not_read_again_when_it_is_looked_at_again(root: Path) -> None:

@@ -296,12 +296,20 @@ def test_trainer_gets_the_models_that_others_built(
     assert not _is_filled(heard["own"].state_dict(), "")
 
 
-def test_training_is_the_same_when_it_takes_models_of_others(tmp_path: Path, other_dir: Path) -> None:
-    task = _make_task(tmp_path, {"hidden": 6})
+def test_training_draws_the_same_numbers_when_it_takes_models_of_others(
+    tmp_path: Path, other_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[float] = []
+
+    def draw(trainer: Trainer, model: nn.Module, *_: Any) -> nn.Module:
+        drawn.append(torch.rand(1).item())
+        return model
+
+    monkeypatch.setattr(Trainer, "fit", draw)
+    task = _take(_make_task(tmp_path, {}), other_dir, hidden=6)
     train.run(task)
-    alone = _read_results(task)
-    train.run(replace(_take(task, other_dir), params=task.params))
-    assert _read_results(task) == alone
+    train.run(replace(_take(task, other_dir, hidden=6), built_models={}))
+    assert drawn[0] == drawn[1]
 
 
 def test_training_starts_from_the_weights_that_the_params_name(tmp_path: Path, other_dir: Path) -> None:
