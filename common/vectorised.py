@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.optim import Optimizer
 from torch.utils.data import TensorDataset
 
+from common.config import OptimizerChoice
 from common.dataset import Batch
 from common.loader import Loader
 from common.meter import Meter, Values
@@ -151,12 +153,17 @@ class VectorisedTrainer(Trainer):
         self._means: list[dict[str, float]] = [{} for _ in models]  # of the epoch, by seed
         self.checkpoints, self.loggers, self.report_s = trainer.checkpoints, trainer.loggers, trainer.report_s
 
+    def build_optimizer(self, module: nn.Module, choice: OptimizerChoice) -> Optimizer:
+        """Return the optimizer of the stacked weights: in one pass over them where the params do not say how."""
+        is_open = choice["name"] in ("Adam", "AdamW") and not choice.keys() & {"foreach", "fused", "differentiable"}
+        return super().build_optimizer(module, {**choice, "fused": True} if is_open else choice)
+
     @torch.no_grad()
     def train_step(self, batch: Batch) -> Values:
         """Update the weights of all seeds; return the mean of their losses."""
         values = self._step(self._weights, batch)
         for name, parameter in self._trained.items():
-            parameter.grad = values[f"{name}.grad"]
+            parameter.grad = values[f"{name}.grad"].contiguous()  # as the weights are: fused optimizers want it
         self.parts[0].update()
         self._sums.add_(values["loss"], alpha=batch.ids.shape[1])
         return {"loss": values["loss"].mean()}
