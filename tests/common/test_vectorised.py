@@ -19,6 +19,7 @@ from common.dataset import Batch, Dataset
 from common.loader import Config as LoaderConfig
 from common.loader import Loader
 from common.loggers import Loggers
+from common.parallel import Processes
 from common.roles import Role
 from common.trainer import Trainer
 from common.vectorising import NotVectorisableError
@@ -276,11 +277,11 @@ def test_each_seed_ends_as_by_itself(optimizer: dict[str, Any], config: dict[str
     "setting",
     [
         Setting(net=SharingNet),
-        Setting(net=ConvolutionalNet),
+        pytest.param(Setting(net=ConvolutionalNet), marks=pytest.mark.slow),
         Setting(trainer=FocalTrainer),
         Setting(loader=NoisyLoader),
-        Setting(loader_config=LoaderConfig(batch_size=16, drop_last=True)),
-        Setting(loader_config=LoaderConfig(batch_size=16, shuffle_window=20)),
+        pytest.param(Setting(loader_config=LoaderConfig(batch_size=16, drop_last=True)), marks=pytest.mark.slow),
+        pytest.param(Setting(loader_config=LoaderConfig(batch_size=16, shuffle_window=20)), marks=pytest.mark.slow),
     ],
     ids=["sharing", "convolutional", "loss", "transform", "drop_last", "window"],
 )
@@ -322,17 +323,16 @@ def test_seed_is_named_when_its_loss_is_no_finite_number() -> None:
 # Resumed trainings
 
 
-@pytest.mark.parametrize("in_epoch", [False, True])
 @pytest.mark.parametrize("device", DEVICES)
-def test_training_goes_on_to_the_bit_when_it_is_resumed(tmp_path: Path, in_epoch: bool, device: str) -> None:
-    setting = Setting(trainer=EagerTrainer if in_epoch else Trainer, loader=NoisyLoader, device=device)
-    whole = setting.fit_at_once(epochs=4)
-    killed = Notes(lambda rows: len(rows) == 2)
-    if in_epoch:
-        killed.log_step = _kill_at(killed.log_step, 5)  # type: ignore[method-assign]
+def test_training_goes_on_to_the_bit_when_it_is_resumed(tmp_path: Path, device: str) -> None:
+    setting = Setting(trainer=EagerTrainer, loader=NoisyLoader, device=device)
+    whole = setting.fit_at_once()
+    killed = Notes()
+    killed.log_step = _kill_at(killed.log_step, 5)  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        setting.fit_at_once(killed, tmp_path, epochs=4)
-    resumed = setting.fit_at_once(folder=tmp_path, epochs=4)
+        setting.fit_at_once(killed, tmp_path)
+    assert len(killed.rows) == 1
+    resumed = setting.fit_at_once(folder=tmp_path)
     assert all(map(is_equal, resumed.weights, whole.weights))
     assert resumed.rows == whole.rows
 
@@ -415,3 +415,19 @@ def test_own_error_of_a_model_stays_what_it_is() -> None:
 def test_batches_are_refused_when_their_shapes_differ_between_seeds() -> None:
     message = "these batches: their shapes differ between seeds ((15, 1, 4, 4), (16, 1, 4, 4), (15, 1, 4, 4))"
     assert_refused(message, Setting(loader=CroppingLoader))
+
+
+def test_several_processes_are_refused() -> None:
+    trainer, net, train = Setting().start(0, vectorised_seeds=2)
+    trainer.processes = Processes(rank=0, num=2)
+    with pytest.raises(NotVectorisableError, match="several processes: one trains all seeds"):
+        vectorised.fit(trainer, [net, Net()], [train, train], make_loader(make_dataset().valid))
+
+
+def test_half_precision_ends_near_that_of_seeds_by_themselves() -> None:
+    config = {"precision": "bf16", "epochs": 2, "keep": "last"}
+    ours = Setting().fit_at_once(**config)
+    for index, weights in enumerate(ours.weights):
+        theirs, _ = Setting().fit_apart(FIRST_SEED + index, **config)
+        assert all(torch.allclose(weights[name], theirs[name], atol=0.02) for name in theirs)
+        assert not is_near(weights, Setting().fit_apart(FIRST_SEED + index, epochs=2, keep="last")[0])
