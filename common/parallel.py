@@ -131,11 +131,7 @@ class _Forward(nn.Module):
         self._compute = compute
 
     def forward(self, *args: Any) -> Any:
-        """Return the loss, or named values; of these, only the loss has gradients that are to be waited for."""
-        found = self._compute(self.model, *args)
-        if isinstance(found, Tensor):
-            return found
-        return {name: value if name == "loss" else value.detach() for name, value in found.items()}
+        return self._compute(self.model, *args)
 
 
 def synchronise_batch_norm(model: nn.Module, device: torch.device) -> "list[_BatchNormOnCpu | _BatchNormOnGpu]":

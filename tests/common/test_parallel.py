@@ -308,6 +308,15 @@ def test_processes_with_a_share_of_the_model_come_to_the_result_of_one(
     assert all(fitted[name].rows == shards[0][name].rows for fitted in shards)
 
 
+@pytest.mark.gpu
+def test_several_processes_on_one_gpu_come_to_the_result_of_one() -> None:
+    cases = {**CASES, **ONLY_REPLICAS}
+    whole = _fit_all(cases, {"device": "cuda"})
+    for fitted in run_together(3, _fit_all, cases, {"device": "cuda"}):
+        for name, case in cases.items():
+            _check_near(fitted[name], whole[name], 10 * case.tolerance)
+
+
 @pytest.mark.slow
 def test_compiled_model_is_trained_as_one_that_is_not(alone: dict[str, Fitted]) -> None:
     for fitted in run_together(2, partial(_fit, CASES["batch norm"], compile="on")):
