@@ -72,7 +72,7 @@ def is_equal(ours: Weights, theirs: Weights) -> bool:
 
 def is_near(ours: Weights, theirs: Weights) -> bool:
     """Say whether weights are equal but for what the order of a sum changes."""
-    return all(torch.allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-6) for name in ours)
+    return all(torch.allclose(ours[name].cpu(), theirs[name].cpu(), rtol=1e-4, atol=1e-6) for name in ours)
 
 
 def make_trainer(
