@@ -219,12 +219,12 @@ CASES = {
     "clipped": Case({"optimizer": MOMENTUM, "clip_norm": 0.05}, net=make_net),
     "frozen part": Case({"optimizer": PLAIN, "roles": {"features": Role(frozen=True)}}, net=make_net),
     "plateau": Case({"optimizer": PLAIN, "scheduler": {"name": "ReduceLROnPlateau", "patience": 0}}, net=make_net),
+    "thawed part": Case({}, net=make_thawing, trainer=ThawingTrainer),
     "uneven start": Case({"optimizer": PLAIN}, net=make_uneven),
     "half precision": Case({"optimizer": PLAIN, "precision": "fp16"}, tolerance=5e-3),
     "unused layer": Case({"optimizer": ADAM}, net=Partly, trainer=NamingTrainer),
 }
 ONLY_REPLICAS = {
-    "thawed part": Case({}, net=make_thawing, trainer=ThawingTrainer),
     "average": Case({"optimizer": PLAIN, "ema_decay": 0.8}, net=make_net),
     "parts": Case(
         {

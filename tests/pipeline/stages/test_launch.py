@@ -287,20 +287,24 @@ def test_stage_ends_when_a_process_leaves_without_a_word(checkout: Checkout) -> 
     assert failure == {"type": "Crashed", "message": "process 1 ended with status 7", "place": ""}
 
 
-@pytest.mark.parametrize("how", ["its input ends", "it is killed"])
-def test_no_process_is_left_and_the_next_stage_goes_on_when_the_launcher_ends(checkout: Checkout, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "status"), [("its input ends", 143), (signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)]
+)
+def test_no_process_is_left_and_the_next_stage_goes_on_when_the_launcher_ends(
+    checkout: Checkout, how: signal.Signals | str, status: int
+) -> None:
     task = _make_task(checkout, train={"epochs": 6})
     _run(task)
     whole = _read_results(task)
     task = replace(task, checkpoint_dir=str(checkout.root.parent / "checkpoints"))
     with _start(task) as process:
+        assert process.stdin
         _read_until(process, "step 9 of")
-        if how == "it is killed":
-            process.kill()
+        if isinstance(how, signal.Signals):
+            process.send_signal(how)
         else:
-            assert process.stdin
             process.stdin.close()
-        assert process.wait(PATIENCE_S) == (-9 if how == "it is killed" else 143)
+        assert process.wait(PATIENCE_S) == status
         wait_until(lambda: not _list_left(task), "the end of every process")
     with _start(task) as process:
         assert int(_read_until(process, "resumed after step ").split()[3]) >= 7
