@@ -465,7 +465,7 @@ def _train_together(num: int, *args: Any) -> Trained:
     return result
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+@pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_training_that_was_killed_within_an_epoch_comes_to_the_same_bits(tmp_path: Path, kind: str) -> None:
     config = {"parallel": kind, "monitor": "valid_loss", "mode": "min", "scheduler": {"name": "CosineAnnealingLR"}}
     whole = _train_together(2, None, -1, 0.5, config)
@@ -482,8 +482,10 @@ def test_training_that_was_killed_within_an_epoch_comes_to_the_same_bits(tmp_pat
     [
         ("ddp", 2, 3),
         ("ddp", 3, 1),
-        ("fsdp", 1, 2),
-        *(pytest.param(*way, marks=pytest.mark.slow) for way in (("ddp", 1, 3), ("fsdp", 2, 3), ("fsdp", 3, 1))),
+        pytest.param("ddp", 1, 3, marks=pytest.mark.slow),
+        pytest.param("fsdp", 1, 2, marks=pytest.mark.slow),
+        pytest.param("fsdp", 2, 3, marks=pytest.mark.slow),
+        pytest.param("fsdp", 3, 1, marks=pytest.mark.slow),
     ],
 )
 def test_training_that_was_killed_can_be_resumed_by_another_number_of_processes(
