@@ -6,8 +6,7 @@ averaged, batch norm sees the whole batch, means are taken over all samples.
 
 import logging
 import os
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -76,14 +75,15 @@ class Replicas:
         if self._processes.num > 1:
             self._norms = synchronise_batch_norm(model, device)
 
-    def wrap(self, model: nn.Module, compute: Callable[..., Any], *, in_parts: bool) -> Callable[..., Any]:
+    def wrap(
+        self, model: nn.Module, compute: Callable[..., Any], optimizers: Sequence[Optimizer]
+    ) -> Callable[..., Any]:
         """Return `compute` over the model, such that backward passes average the gradients over all processes."""
         if self._processes.num == 1:
             return partial(compute, model)
-        # A parameter that a loss does not reach keeps its gradient, as it does in one process. Torch says that to look
-        # for such parameters takes time where there are none.
-        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-        return DistributedDataParallel(_Forward(model, compute), find_unused_parameters=True)
+        with _make_trainable(optimizers):
+            # A parameter that a loss does not reach keeps its gradient, as it does in one process.
+            return DistributedDataParallel(_Forward(model, compute), find_unused_parameters=True)
 
     @contextmanager
     def batch(self, forward: Any, *, is_last: bool, is_idle: bool) -> Iterator[None]:
@@ -110,6 +110,18 @@ class Replicas:
         return forward.no_sync() if isinstance(forward, DistributedDataParallel) else nullcontext()
 
 
+@contextmanager
+def _make_trainable(optimizers: Sequence[Optimizer]) -> Iterator[None]:
+    """Have gradients for all that is optimized: what is frozen now may not always be."""
+    parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    yield
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+
+
 class _Forward(nn.Module):
     """A computation over a model as a module, which is what torch's wrapper takes."""
 
@@ -119,11 +131,7 @@ class _Forward(nn.Module):
         self._compute = compute
 
     def forward(self, *args: Any) -> Any:
-        """Return the loss, or named values; of these, only the loss has gradients that are to be waited for."""
-        found = self._compute(self.model, *args)
-        if isinstance(found, Tensor):
-            return found
-        return {name: value if name == "loss" else value.detach() for name, value in found.items()}
+        return self._compute(self.model, *args)
 
 
 def synchronise_batch_norm(model: nn.Module, device: torch.device) -> "list[_BatchNormOnCpu | _BatchNormOnGpu]":

@@ -4,7 +4,7 @@ A module of its own, as loading what it needs of torch takes a second.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -44,9 +44,11 @@ class Shards(Replicas):
             fully_shard(unit, mesh=mesh)
         fully_shard(model, mesh=mesh)
 
-    def wrap(self, model: nn.Module, compute: Callable[..., Any], *, in_parts: bool) -> Callable[..., Any]:
+    def wrap(
+        self, model: nn.Module, compute: Callable[..., Any], optimizers: Sequence[Optimizer]
+    ) -> Callable[..., Any]:
         """Return `compute` over the model. Raises ValueError for a model that is trained in parts."""
-        if in_parts:
+        if len(optimizers) > 1:
             raise ValueError("train.parallel is fsdp, which cannot train the parts of train.roles apart: ddp can")
         return partial(compute, model)
 

@@ -208,7 +208,7 @@ class Trainer(Engine):
         self.parts = [self._build_part(name, module) for name, module in self.cast.trained.items()]
         self._check_monitor(valid)
         self.average = self._build_average()
-        self._forward = self._replicas.wrap(model, self.compute_loss, in_parts=len(self.parts) > 1)
+        self._forward = self._replicas.wrap(model, self.compute_loss, [part.optimizer for part in self.parts])
         if config.compile != "off":
             model.compile(mode="default" if config.compile == "on" else config.compile)
         self.progress = Progress()

@@ -11,7 +11,7 @@ from torch.distributed import TCPStore
 
 from common import parallel
 
-PATIENCE_S = 60
+PATIENCE_S = 300
 
 _CONTEXT = get_context("forkserver")  # imports torch once, and then forks
 _CONTEXT.set_forkserver_preload(["sklearn.datasets", "torch._dynamo", "torch.distributed.fsdp"])

@@ -1,13 +1,15 @@
 """Find out what keeps a stage from giving the same bits again, so that its record can say so."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_TORCH_SAYS = "deterministic"  # in its warning of an operation that is not
-_WE_SAY = "last bits may differ"  # in our own, of a training that was resumed elsewhere
+# What torch warns of. It is warned of once a process, or at each call: that depends on the filters of warnings.
+_TORCH_SAYS = re.compile(r"(\S+) does not have a deterministic implementation|(.*not deterministic because.*)")
+_WE_SAY = "last bits may differ"  # in our own warning, of a training that was resumed elsewhere
 
 
 @contextmanager
@@ -24,9 +26,8 @@ def collect_doubts(runtime: dict[str, Any], num_processes: int) -> Iterator[list
     show = warnings.showwarning
 
     def collect(message: Warning | str, *args: Any, **kwargs: Any) -> None:
-        text = str(message).splitlines()[0]
-        if _TORCH_SAYS in text and text not in doubts:
-            doubts.append(text)
+        if match := _TORCH_SAYS.search(str(message).partition("\n")[0]):
+            _add(doubts, f"{match[1]} has no deterministic implementation" if match[1] else match[2])
         show(message, *args, **kwargs)
 
     warnings.showwarning = collect
@@ -44,4 +45,9 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if _WE_SAY in record.getMessage():
-            self._doubts.append(record.getMessage())
+            _add(self._doubts, record.getMessage())
+
+
+def _add(doubts: list[str], doubt: str) -> None:
+    if doubt not in doubts:
+        doubts.append(doubt)

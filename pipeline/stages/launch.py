@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -67,7 +67,10 @@ def _clear(folder: Path, task: Task) -> None:
 
 
 def _run_once(folder: Path, num_processes: int) -> dict[int, int]:
-    """Run the processes until all have ended; return the exit statuses of those that failed, the first one first."""
+    """Run the processes until all have ended; return the exit statuses of those that failed, the first one first.
+
+    Ends this process where it is told to end, as by a container that is stopped: then they have ended, too.
+    """
     with tempfile.TemporaryDirectory(prefix="force-") as log_dir:
         config = LaunchConfig(
             min_nodes=1,
@@ -83,6 +86,8 @@ def _run_once(folder: Path, num_processes: int) -> dict[int, int]:
         )
         try:
             elastic_launch(config, sys.executable)("-m", "pipeline.stages", str(folder))
+        except SignalException:
+            sys.exit(143)
         except ChildFailedError as error:
             failures = sorted(error.failures.items(), key=lambda item: item[1].timestamp)
             return {rank: failure.exitcode for rank, failure in failures}

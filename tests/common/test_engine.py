@@ -1,5 +1,6 @@
 """Devices, seeds and the loop over batches."""
 
+import os
 import random
 from typing import Any
 
@@ -58,6 +59,16 @@ def test_torch_is_set_up_as_the_params_say(num_threads: int, deterministic: bool
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1], warn_only=True)
+
+
+@pytest.mark.parametrize(("deterministic", "expected"), [(True, ":4096:8"), (False, "")])
+def test_matrix_products_on_a_gpu_repeat_when_the_params_say_so(
+    monkeypatch: pytest.MonkeyPatch, deterministic: bool, expected: str
+) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    seed_everything(Config(deterministic=deterministic))
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG", "") == expected
+    seed_everything(Config())
 
 
 def test_predictions_keep_targets_and_ids_with_their_logits() -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
 
 from common import data, loader
 from common.dataset import Batch
@@ -24,7 +25,6 @@ from common.trainer import Trainer
 from tests.datasets import make_dataset, make_loader
 from tests.together import run_together
 from tests.trainings import (
-    SGD,
     History,
     Killed,
     Notes,
@@ -36,6 +36,7 @@ from tests.trainings import (
     open_checkpoints,
 )
 
+PLAIN = {"name": "SGD", "lr": 0.03}
 MOMENTUM = {"name": "SGD", "lr": 0.03, "momentum": 0.9}
 ADAM = {"name": "AdamW", "lr": 0.003, "eps": 1e-3}  # an eps above the noise of gradients that are next to nothing
 
@@ -98,6 +99,18 @@ class StoppedTrainer(Trainer):
         """End the process."""
         if step in self.killed_at:
             raise Killed
+
+
+class ThawingTrainer(SeenTrainer):
+    """Trains a part that is frozen at first."""
+
+    def build_optimizer(self, module: nn.Module, choice: Any) -> Optimizer:
+        """Return an optimizer of all parameters."""
+        return SGD(module.parameters(), lr=0.03)
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Freeze the first layers, or thaw them."""
+        self.model.get_submodule("features").requires_grad_(epoch > 1)
 
 
 class RankTrainer(Trainer):
@@ -165,6 +178,13 @@ def make_uneven() -> nn.Module:
     return net
 
 
+def make_thawing() -> nn.Module:
+    """Return a network whose first layers are frozen."""
+    net = make_net()
+    net.features.requires_grad_(False)
+    return net
+
+
 @dataclass(frozen=True)
 class Case:
     """A training."""
@@ -190,23 +210,29 @@ class Fitted:
 CASES = {
     "adam": Case({"optimizer": ADAM, "scheduler": {"name": "CosineAnnealingLR"}, "warmup_steps": 2}),
     "batch norm": Case({"optimizer": MOMENTUM}, net=make_net),
-    "accumulated": Case({"optimizer": SGD, "accumulate": 3}, {"batch_size": 6}, make_net),
-    "one sample left": Case({"optimizer": SGD}, {"batch_size": 23}, make_net),
-    "one sample left when accumulated": Case({"optimizer": SGD, "accumulate": 2}, {"batch_size": 23}, make_net),
-    "last batch left out": Case({"optimizer": SGD}, {"batch_size": 20, "drop_last": True}),
-    "uneven validation": Case({"optimizer": SGD}, net=make_net, valid_fraction=0.3),
-    "steps": Case({"optimizer": SGD, "epochs": None, "steps": 7, "accumulate": 2}, {"batch_size": 5}),
+    "accumulated": Case({"optimizer": PLAIN, "accumulate": 3}, {"batch_size": 6}, make_net),
+    "one sample left": Case({"optimizer": PLAIN}, {"batch_size": 23}, make_net),
+    "one sample left when accumulated": Case({"optimizer": PLAIN, "accumulate": 2}, {"batch_size": 23}, make_net),
+    "last batch left out": Case({"optimizer": PLAIN}, {"batch_size": 20, "drop_last": True}),
+    "uneven validation": Case({"optimizer": PLAIN}, net=make_net, valid_fraction=0.3),
+    "steps": Case({"optimizer": PLAIN, "epochs": None, "steps": 7, "accumulate": 2}, {"batch_size": 5}),
     "clipped": Case({"optimizer": MOMENTUM, "clip_norm": 0.05}, net=make_net),
-    "frozen part": Case({"optimizer": SGD, "roles": {"features": Role(frozen=True)}}, net=make_net),
-    "plateau": Case({"optimizer": SGD, "scheduler": {"name": "ReduceLROnPlateau", "patience": 0}}, net=make_net),
-    "uneven start": Case({"optimizer": SGD}, net=make_uneven),
-    "half precision": Case({"optimizer": SGD, "precision": "fp16"}, tolerance=5e-3),
+    "frozen part": Case({"optimizer": PLAIN, "roles": {"features": Role(frozen=True)}}, net=make_net),
+    "plateau": Case({"optimizer": PLAIN, "scheduler": {"name": "ReduceLROnPlateau", "patience": 0}}, net=make_net),
+    "thawed part": Case({}, net=make_thawing, trainer=ThawingTrainer),
+    "uneven start": Case({"optimizer": PLAIN}, net=make_uneven),
+    "half precision": Case({"optimizer": PLAIN, "precision": "fp16"}, tolerance=5e-3),
     "unused layer": Case({"optimizer": ADAM}, net=Partly, trainer=NamingTrainer),
 }
 ONLY_REPLICAS = {
-    "average": Case({"optimizer": SGD, "ema_decay": 0.8}, net=make_net),
+    "average": Case({"optimizer": PLAIN, "ema_decay": 0.8}, net=make_net),
     "parts": Case(
-        {"optimizer": SGD, "monitor": "valid_loss", "mode": "min", "roles": {"maker": Role(every=2), "judge": Role()}},
+        {
+            "optimizer": PLAIN,
+            "monitor": "valid_loss",
+            "mode": "min",
+            "roles": {"maker": Role(every=2), "judge": Role()},
+        },
         net=Gan,
         trainer=GanTrainer,
     ),
@@ -280,6 +306,21 @@ def test_processes_with_a_share_of_the_model_come_to_the_result_of_one(
     _check_near(shards[0][name], alone[name], {**CASES, **ONLY_SHARES}[name].tolerance)
     assert {type(tensor) for tensor in shards[0][name].weights.values()} == {Tensor}
     assert all(fitted[name].rows == shards[0][name].rows for fitted in shards)
+
+
+@pytest.mark.gpu
+def test_several_processes_on_one_gpu_come_to_the_result_of_one() -> None:
+    cases = {**CASES, **ONLY_REPLICAS}
+    whole = _fit_all(cases, {"device": "cuda"})
+    for fitted in run_together(3, _fit_all, cases, {"device": "cuda"}):
+        for name, case in cases.items():
+            _check_near(fitted[name], whole[name], 10 * case.tolerance)
+
+
+@pytest.mark.slow
+def test_compiled_model_is_trained_as_one_that_is_not(alone: dict[str, Fitted]) -> None:
+    for fitted in run_together(2, partial(_fit, CASES["batch norm"], compile="on")):
+        _check_near(fitted, alone["batch norm"], tolerance=1e-3)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.trainer is SeenTrainer])
@@ -424,7 +465,7 @@ def _train_together(num: int, *args: Any) -> Trained:
     return result
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+@pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_training_that_was_killed_within_an_epoch_comes_to_the_same_bits(tmp_path: Path, kind: str) -> None:
     config = {"parallel": kind, "monitor": "valid_loss", "mode": "min", "scheduler": {"name": "CosineAnnealingLR"}}
     whole = _train_together(2, None, -1, 0.5, config)
@@ -441,8 +482,10 @@ def test_training_that_was_killed_within_an_epoch_comes_to_the_same_bits(tmp_pat
     [
         ("ddp", 2, 3),
         ("ddp", 3, 1),
-        ("fsdp", 1, 2),
-        *(pytest.param(*way, marks=pytest.mark.slow) for way in (("ddp", 1, 3), ("fsdp", 2, 3), ("fsdp", 3, 1))),
+        pytest.param("ddp", 1, 3, marks=pytest.mark.slow),
+        pytest.param("fsdp", 1, 2, marks=pytest.mark.slow),
+        pytest.param("fsdp", 2, 3, marks=pytest.mark.slow),
+        pytest.param("fsdp", 3, 1, marks=pytest.mark.slow),
     ],
 )
 def test_training_that_was_killed_can_be_resumed_by_another_number_of_processes(

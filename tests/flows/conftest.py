@@ -1,5 +1,6 @@
 """A checkout that `force run` really built once, copied for each test that needs it."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def make_small_checkout(root: Path) -> Checkout:
     """Make a checkout with two short experiments: `wide` owns its training, `judge` only its evaluation."""
     checkout = make_checkout(root)
     params = root / "params.yaml"
-    params.write_text(params.read_text().replace("epochs: 20", "epochs: 2"))
+    params.write_text(re.sub(r"epochs: 20\b.*", "epochs: 2", params.read_text()))
     checkout.experiment("wide", "params:\n  model: {channels: 40}\n")
     checkout.experiment("judge", "description: one metric more\n", evaluator=JUDGE)
     return checkout

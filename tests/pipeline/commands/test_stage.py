@@ -16,6 +16,7 @@ from pipeline.checkpoints import hold_checkpoints
 from pipeline.containers import IMAGE_VARIABLE, ContainerSpec
 from pipeline.errors import ToolError
 from pipeline.installing import suggest_install
+from pipeline.ownership import PROCESSES_VARIABLE
 from pipeline.tools import docker
 from tests.checkouts import Checkout, Ended
 from tests.recorded import METRICS, make_certificate, override, record
@@ -195,6 +196,25 @@ def test_training_does_not_start_when_the_package_of_a_logger_is_missing(
     hint = suggest_install("wandb")
     assert stages.run("train") == Ended(5, "", f"error: Weights & Biases is not installed\nhint: {hint}\n")
     assert stages.run("evaluate", METRIC_FILES).status == 0  # nobody hears of that
+
+
+@pytest.mark.parametrize(("stage", "num_processes"), [("train", 3), ("evaluate", 1)])
+def test_training_alone_is_computed_by_several_processes(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch, stage: str, num_processes: int
+) -> None:
+    monkeypatch.setenv(PROCESSES_VARIABLE, "3")
+    assert stages.run(stage, METRIC_FILES if stage == "evaluate" else "").status == 0
+    assert stages.task["num_processes"] == num_processes
+    assert stages.read(f"{stage}/run.json")["num_processes"] == num_processes
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two"])
+def test_number_of_processes_is_refused_when_it_is_none(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv(PROCESSES_VARIABLE, text)
+    message = f"error: FORCE_PROCESSES is '{text}', no number of processes\nhint: force run --processes N sets it\n"
+    assert stages.run("train") == Ended(2, "", message)
 
 
 class NoEngine:
