@@ -39,7 +39,7 @@ def test_a_damaged_cache_object_is_named_and_its_stage_runs_again(built: Checkou
     corrupt(damaged, chance)
     shutil.rmtree(built.root / "experiments/wide/outputs/train")
     for path in (built.root / "experiments/wide/outputs/evaluate").iterdir():
-        if path.name not in ("metrics.json", "certificate.json"):
+        if path.name not in ("metrics.json", "certificate.json", "seeds.json"):
             path.unlink()
     done = force(built, "run", "wide")
     assert done.returncode == 0, done.stderr

@@ -58,6 +58,7 @@ def test_an_artifact_has_everything_and_its_manifest(first_push: tuple[Lab, ActR
         "wide/train/run.json",
         "wide/evaluate/metrics.json",
         "wide/evaluate/certificate.json",
+        "wide/evaluate/seeds.json",
         "wide/evaluate/evaluate.log",
     }
     assert [path for path in listed if path.startswith("checkpoints/wide/")]
@@ -93,6 +94,7 @@ def test_results_of_all_jobs_are_one_commit_of_the_bot(first_push: tuple[Lab, Ac
         "dvc.lock",
         "dvc.yaml",
         "metrics.json",
+        "seeds.json",
     }
 
 
