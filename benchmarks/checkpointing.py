@@ -17,9 +17,9 @@ from common.loader import Loader
 from common.trainer import Config, Trainer
 
 TITLE = "checkpoints, 50 million parameters, AdamW"
-_STEPS = 60  # an epoch
+_STEPS = 40  # an epoch
 _BATCH = 64
-_EPOCHS = 3
+_EPOCHS = 2
 
 
 def measure(folder: Path) -> list[Figure]:
@@ -30,7 +30,7 @@ def measure(folder: Path) -> list[Figure]:
         "without": partial(train, samples, None),
         "after every epoch": partial(train, samples, folder / "checkpoints"),
     }
-    seconds = time_side_by_side(runs, repeats=3, warm_up=False)
+    seconds = time_side_by_side(runs, repeats=2, warm_up=False)
     size = max(path.stat().st_size for path in (folder / "checkpoints").iterdir())
     cost = 100 * (seconds["after every epoch"] / seconds["without"] - 1)
     return [

@@ -3,22 +3,25 @@
 What Python, autograd and vmap cost at every operation is paid once, where the list is made; it is then run as it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.graph import CodeGen
 
 _ATEN = torch.ops.aten
 _RESHAPES = (_ATEN.expand.default, _ATEN.view.default, _ATEN._unsafe_view.default)
 
 
-def trace(function: Callable[..., Any], *arguments: Any) -> GraphModule:
-    """Return the operations of a function for arguments of these shapes: what it decides by their values is fixed."""
-    graph: GraphModule = make_fx(lambda *given: function(*given))(*arguments)
-    simplify(graph)
-    return graph
+def trace(function: Callable[..., Sequence[Tensor]], *arguments: Tensor) -> GraphModule:
+    """Return the operations of a function for arguments of these shapes; what it decides by anything else is fixed."""
+    module: GraphModule = make_fx(lambda *given: function(*given))(*arguments)
+    module.graph.set_codegen(CodeGen())  # tensors come and go as they are: nothing is packed or unpacked
+    simplify(module)
+    return module
 
 
 def simplify(module: GraphModule) -> None:

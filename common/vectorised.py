@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
-from torch.fx import GraphModule
+from torch.optim import Optimizer
 from torch.utils.data import TensorDataset
 
+from common.config import OptimizerChoice
 from common.dataset import Batch
 from common.loader import Loader
 from common.meter import Meter, Values
@@ -110,30 +111,34 @@ class StackedLoader(Loader):
 
 
 class Traced:
-    """A function of weights and a batch as the operations that it comes to, traced once for each shape of a batch.
+    """A function of weights and a batch as the operations that it comes to, traced once for each shape of a batch."""
 
-    What autograd and vmap cost at every operation is then paid once: half of the time of a small model's step.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[[Weights, Batch], Values]) -> None:
         self._function = function
-        self._graphs: dict[tuple[torch.Size, ...], GraphModule] = {}
+        self._names: tuple[str, ...] = ()
+        self._operations: dict[tuple[torch.Size, ...], Callable[..., Sequence[Tensor]]] = {}
 
-    def __call__(self, weights: tuple[Weights, Weights], batch: Batch) -> Any:
-        """Return what the function returns. Raises NotVectorisableError where it cannot be traced."""
+    def __call__(self, weights: Weights, batch: Batch) -> Values:
+        """Return what the function returns, by name. Raises NotVectorisableError where it cannot be traced."""
         shapes = tuple([tensor.shape for tensor in batch])
-        if shapes not in self._graphs:
-            self._graphs[shapes] = self._trace(weights, batch)
-        return self._graphs[shapes](weights, batch)
+        if shapes not in self._operations:
+            self._operations[shapes] = self._trace(weights, batch)
+        return dict(zip(self._names, self._operations[shapes](*weights, *batch), strict=True))
 
-    def _trace(self, weights: tuple[Weights, Weights], batch: Batch) -> GraphModule:
+    def _trace(self, weights: Weights, batch: Batch) -> Callable[..., Sequence[Tensor]]:
         try:
-            return trace(self._function, weights, batch)
+            return trace(self._compute, *weights, *batch).forward
         except Exception as error:
             if "out of memory" in str(error):
                 raise
             reason = " ".join(str(error).removeprefix("vmap: ").split(". ")[0].split())
             raise NotVectorisableError("this model and loss", f"vmap cannot trace them ({reason})") from error
+
+    def _compute(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        size = len(Batch._fields)
+        values = self._function(tensors[:-size], Batch(*tensors[-size:]))
+        self._names = tuple(values)
+        return tuple(values.values())
 
 
 class VectorisedTrainer(Trainer):
@@ -148,22 +153,27 @@ class VectorisedTrainer(Trainer):
         self._means: list[dict[str, float]] = [{} for _ in models]  # of the epoch, by seed
         self.checkpoints, self.loggers, self.report_s = trainer.checkpoints, trainer.loggers, trainer.report_s
 
+    def build_optimizer(self, module: nn.Module, choice: OptimizerChoice) -> Optimizer:
+        """Return the optimizer of the stacked weights: in one pass over them where the params do not say how."""
+        is_open = choice["name"] in ("Adam", "AdamW") and not choice.keys() & {"foreach", "fused", "differentiable"}
+        return super().build_optimizer(module, {**choice, "fused": True} if is_open else choice)
+
     @torch.no_grad()
     def train_step(self, batch: Batch) -> Values:
         """Update the weights of all seeds; return the mean of their losses."""
-        gradients, losses = self._step(self._weights, batch)
-        for parameter, gradient in zip(self._weights[0], gradients, strict=True):
-            parameter.grad = gradient
+        values = self._step(self._weights, batch)
+        for name, parameter in self._trained.items():
+            parameter.grad = values[f"{name}.grad"].contiguous()  # as the weights are: fused optimizers want it
         self.parts[0].update()
-        self._sums.add_(losses, alpha=batch.ids.shape[1])
-        return {"loss": losses.mean()}
+        self._sums.add_(values["loss"], alpha=batch.ids.shape[1])
+        return {"loss": values["loss"].mean()}
 
     @torch.no_grad()
     def validate(self, valid: Loader) -> dict[str, float]:
         """Return means and standard deviations over the seeds; keep what each of them reaches."""
         meters = [Meter() for _ in self._models]
         for index, batch in enumerate(valid.epoch(0)):
-            values: Values = self._valid(self._weights, batch)
+            values = self._valid(self._weights, batch)
             for place, meter in enumerate(meters):
                 meter.add({name: value[place] for name, value in values.items()}, valid.share(index))
         means = [meter.means() for meter in meters]
@@ -185,9 +195,10 @@ class VectorisedTrainer(Trainer):
     def on_fit_end(self) -> None:
         """Give each model its weights: those of its best epoch, or the last ones."""
         for index, (seed, progress) in enumerate(self._each.items()):
+            model = self._place(self._models[index])
             weights = progress.best_weights if self.config.keep == "best" else None
             weights = weights or Slice(self._stacked, index).state_dict()
-            for name, parameter in self._models[index].named_parameters():
+            for name, parameter in model.named_parameters():
                 parameter.copy_(weights[name])
             if progress.best is not None:
                 log.info("seed %d: %s %.4f", seed, self.config.monitor.replace("_", " "), progress.best)
@@ -206,10 +217,8 @@ class VectorisedTrainer(Trainer):
         assert isinstance(model, Stacked)
         self._stacked = model
         named = dict(zip((*model.names, *model.buffer_names), (*model.weights, *model.buffers()), strict=True))
-        trained = {name: tensor for name, tensor in named.items() if tensor.requires_grad}
-        fixed = {name: tensor for name, tensor in named.items() if name not in trained}
-        self._weights = tuple(trained.values()), tuple(fixed.values())
-        self._names = *trained, *fixed
+        self._names, self._weights = tuple(named), tuple(named.values())
+        self._trained = {name: tensor for name, tensor in named.items() if tensor.requires_grad}
         self._places = _list_places(self._models[0])
         self._sums = torch.zeros(len(self._models), dtype=torch.float64, device=self.device)
         self._step = Traced(vmap(self._compute_gradients))
@@ -225,29 +234,31 @@ class VectorisedTrainer(Trainer):
         for batch in valid.epoch(0, 0, 1):
             self._valid(self._weights, batch)
 
-    def _call(self, weights: tuple[Weights, Weights], inputs: Tensor) -> Tensor:
+    def _call(self, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Return the outputs of one seed's model."""
-        named = dict(zip(self._names, (*weights[0], *weights[1]), strict=True))
-        placed = {place: named[name] for place, name in self._places.items()}
+        placed = {place: weights[name] for place, name in self._places.items()}
         outputs: Tensor = functional_call(self._models[0], placed, (inputs,), tie_weights=False)
         return outputs
 
-    def _compute_gradients(self, weights: tuple[Weights, Weights], batch: Batch) -> tuple[Weights, Tensor]:
-        """Return the gradients and the loss of one seed."""
+    def _compute_gradients(self, weights: Weights, batch: Batch) -> Values:
+        """Return the loss of one seed, and its gradients as `NAME.grad`."""
+        named = dict(zip(self._names, weights, strict=True))
         self._models[0].train()
 
-        def compute_loss(trained: Weights) -> Tensor:
+        def compute_loss(trained: Mapping[str, Tensor]) -> Tensor:
             with self._autocast:
-                return self._trainer.loss(self._call((trained, weights[1]), batch.inputs), batch.targets)
+                return self._trainer.loss(self._call({**named, **trained}, batch.inputs), batch.targets)
 
-        gradients, loss = grad_and_value(compute_loss)(weights[0])
-        return _clip(gradients, self._max_norm), loss
+        gradients, loss = grad_and_value(compute_loss)({name: named[name] for name in self._trained})
+        clipped = _clip(gradients, self._max_norm)
+        return {"loss": loss, **{f"{name}.grad": gradient for name, gradient in clipped.items()}}
 
-    def _compute_values(self, weights: tuple[Weights, Weights], batch: Batch) -> Values:
+    def _compute_values(self, weights: Weights, batch: Batch) -> Values:
         """Return the means over a validation batch of one seed."""
+        named = dict(zip(self._names, weights, strict=True))
         self._models[0].eval()
         with self._autocast:
-            return self._trainer.valid_step(lambda inputs: self._call(weights, inputs), batch)  # type: ignore[arg-type]
+            return self._trainer.valid_step(lambda inputs: self._call(named, inputs), batch)  # type: ignore[arg-type]
 
     def _compare(self, row: dict[str, Any]) -> None:
         """Find out for each seed whether the epoch is its best so far."""
@@ -290,13 +301,13 @@ def _stack(batches: Sequence[Batch]) -> Batch:
         raise NotVectorisableError("these batches", f"their shapes differ between seeds ({shapes})") from error
 
 
-def _clip(gradients: Weights, max_norm: float | None) -> Weights:
+def _clip(gradients: Values, max_norm: float | None) -> Values:
     """Return gradients whose norm, all taken together, is `max_norm` at most, as `clip_grad_norm_` computes it."""
     if max_norm is None:
         return gradients
-    norm = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]).norm()
+    norm = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients.values()]).norm()
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    return tuple(gradient * factor for gradient in gradients)
+    return {name: gradient * factor for name, gradient in gradients.items()}
 
 
 def _describe(means: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -259,6 +259,7 @@ def assert_refused(message: str, setting: Setting, **config: Any) -> None:
     [
         ({"name": "SGD", "lr": 0.1, "momentum": 0.9, "nesterov": True}, {}),
         ({"name": "Adam", "lr": 0.03, "weight_decay": 0.1}, {"keep": "last"}),
+        ({"name": "SGD", "lr": 0.1, "fused": True}, {}),
         ({"name": "AdamW", "lr": 0.03}, {"warmup_steps": 3, "monitor": "valid_loss", "mode": "min"}),
         ({"name": "AdamW", "lr": 0.03}, {"schedule_by": "epoch", "scheduler": {"name": "StepLR", "step_size": 2}}),
         ({"name": "SGD", "lr": 0.5}, {"clip_norm": 0.3, "scheduler": None}),

@@ -11,6 +11,10 @@ from common.data import Digits, Samples
 from common.dataset import Batch
 from common.evaluator import Predictions
 from common.model import ConvNet
+from common.trainer import Trainer
+from common.vectorising import check_trainer
+from experiments.eight_seeds.model import Config as PerceptronConfig
+from experiments.eight_seeds.model import Perceptron
 from experiments.equalised_contrast.data import EqualisedDigits
 from experiments.focal_loss.trainer import Config as FocalConfig
 from experiments.focal_loss.trainer import FocalLossTrainer
@@ -137,6 +141,15 @@ def test_residual_block_passes_its_input_on_when_its_convolutions_find_nothing()
     torch.nn.init.ones_(block.skip.weight)
     images = torch.rand(2, 1, 4, 4)
     assert torch.equal(block(images), functional.max_pool2d(images, 2))
+
+
+def test_eight_seeds_are_of_a_model_that_can_be_trained_at_once() -> None:
+    project = Project(ROOT)
+    config = build_config(Trainer, project.experiments.get("eight_seeds").section("train"))
+    assert config.vectorised_seeds == 8
+    perceptron = Perceptron(PerceptronConfig(), make_dataset().metadata)
+    assert perceptron(torch.rand(5, 1, 4, 4)).shape == (5, 3)
+    check_trainer(Trainer(config, RUNTIME), perceptron)
 
 
 def test_worst_class_is_the_one_found_least_often() -> None:
