@@ -15,6 +15,7 @@ import threading
 import traceback
 from contextlib import suppress
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ def _run(task: Task, folder: Path, rank: int) -> int:
 
 def _start_log(rank: int) -> None:
     """Show what the first process says, and the warnings of the others, with their rank."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)  # whole lines: others write here, too
     level, prefix = (logging.WARNING, f"process {rank}: ") if rank else (logging.INFO, "")
     logging.basicConfig(level=level, format=f"{prefix}%(message)s", stream=sys.stdout)
     if rank:
