@@ -258,6 +258,25 @@ def test_stage_of_processes_that_are_killed_again_and_again_leaves_what_it_would
         assert read_json(task.target_dir / "facts.json")
 
 
+def test_results_are_written_anew_when_a_process_is_killed_after_they_were(checkout: Checkout) -> None:
+    method = """
+    def on_fit_end(self):
+        from pathlib import Path
+        if self.processes.rank and not Path("killed").exists():
+            while not Path("TARGET/model/model.json").exists():
+                pass
+            Path("killed").touch()
+            import os
+            os.kill(os.getpid(), 9)
+    """
+    task = _make_task(checkout, STEADY + method.replace("TARGET", str(checkout.root.parent / "target")))
+    log = _run(task)
+    assert log.count("process 1 was killed by SIGKILL") == 1
+    assert read_json(task.target_dir / "facts.json"), log
+    assert [row["epoch"] for row in _read_results(task)["rows"]] == [1, 2]
+    assert not (task.target_dir / "failure.json").exists()
+
+
 def test_stage_ends_when_a_process_is_killed_too_often(checkout: Checkout) -> None:
     method = """
         if self.processes.rank:
