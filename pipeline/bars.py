@@ -54,14 +54,15 @@ def render_progress(progress: dict[str, Any]) -> RenderableType:
 def describe_progress(progress: dict[str, Any]) -> str:
     """Return what is known of fraction, epoch, loss, the first metric of the validation, speed and time left.
 
-    >>> metrics = {"train_loss": 0.03121, "valid_accuracy": 0.98, "samples_per_s": 12345.6}
+    >>> metrics = {"train_loss": 0.03121, "valid_loss": 0.1, "valid_accuracy": 0.98, "samples_per_s": 12345.6}
     >>> describe_progress({"fraction": 0.45, "epoch": 9, "num_epochs": 20, "seconds_left": 3725.5, "metrics": metrics})
     '45%  epoch 9/20  loss 0.0312  valid accuracy 0.98  12,346 samples/s  1:02:05 left'
     >>> describe_progress({"fraction": 0, "metrics": {"train_loss": None}})
     '0%'
     """
     known = {name: value for name, value in progress["metrics"].items() if value is not None}
-    valid = next((name for name in known if name.startswith("valid")), "")
+    names = sorted((name for name in known if name.startswith("valid")), key=lambda name: name == "valid_loss")
+    valid = names[0] if names else ""  # the loss only where there is nothing else
     parts = [f"{progress['fraction']:.0%}"]
     if progress.get("epoch") is not None:
         total = f"/{progress['num_epochs']}" if progress.get("num_epochs") else ""

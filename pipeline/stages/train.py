@@ -85,7 +85,8 @@ def _fit(task: Task, first: _Built, others: Sequence[_Built]) -> list[nn.Module]
     """Train the model of each seed; return them."""
     trainer, train, valid, model = first
     if trainer.config.vectorised_seeds is None:
-        return [trainer.fit(model, train, valid)]
+        fitted = trainer.fit(model, train, valid)
+        return [model if fitted is None else fitted]  # a trainer's own `fit` may train in place, and return nothing
     if task.params.get("model", {}).get(INIT_FROM):
         raise NotVectorisableError(f"model.{INIT_FROM}", "every seed would start from the same weights")
     models = [model, *(other.model for other in others)]

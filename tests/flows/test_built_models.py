@@ -32,9 +32,9 @@ class Config(trainer.Config):
 
 
 class Distiller(Trainer):
-    def train_step(self, model, batch, optimizer):
+    def compute_loss(self, model, batch, role):
         assert self.built_models[self.config.teacher](batch.inputs).shape == (len(batch.ids), 10)
-        return super().train_step(model, batch, optimizer)
+        return super().compute_loss(model, batch, role)
 """
 
 

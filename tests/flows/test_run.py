@@ -36,7 +36,7 @@ def test_git_keeps_locks_metrics_certificates_and_costs_alone(built: Checkout) -
     assert tracked == [
         f"{folder}/outputs/{name}.json"
         for folder in ("common", "experiments/judge", "experiments/wide")
-        for name in ("costs", "evaluate/certificate", "evaluate/metrics")
+        for name in ("costs", "evaluate/certificate", "evaluate/metrics", "evaluate/seeds")
     ]
     assert set(json.loads((built.root / "experiments/judge/outputs/costs.json").read_text())["stages"]) == {"evaluate"}
     assert built.git("ls-files", "*dvc.lock").split() == [

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 EPOCHS = 60
 BAR = re.compile(r"━+ +\d+%  epoch \d+/60  loss \S+  valid accuracy \S+  [\d,]+ samples/s")
-LINE = re.compile(r"^epoch \d+/60  loss ", re.MULTILINE)
+LINE = re.compile(r"^epoch \d+/60  train loss ", re.MULTILINE)
 
 
 def run_on_terminal(args: Sequence[str], cwd: Path) -> str:
