@@ -50,7 +50,7 @@ def test_bar_is_as_long_as_the_fraction_says(fraction: float, num_whole: int) ->
         ({"num_epochs": None, "seconds_left": None, "metrics": {}}, "45%  epoch 9"),
         ({"epoch": None, "seconds_left": 3600, "metrics": {}}, "45%  1:00:00 left"),
         ({"metrics": {"train_loss": None, "valid_loss": 2.0, "valid_accuracy": 0.5}, "seconds_left": 0},
-         "45%  epoch 9/20  valid loss 2"),
+         "45%  epoch 9/20  valid accuracy 0.5"),
     ],
 )  # fmt: skip
 def test_text_says_what_is_known(changes: dict[str, Any], text: str) -> None:
