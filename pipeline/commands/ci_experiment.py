@@ -27,7 +27,7 @@ from pipeline.workspace import write_json
 
 REMOTE_VARIABLE = "FORCE_REMOTE_URL"
 CACHE_VARIABLE = "FORCE_CACHE_DIR"
-_LOG_LINES, _LOG_WIDTH = 60, 400
+_LOG_LINES, _LOG_WIDTH = 120, 400  # a traceback through torch and the trainer is 70 lines long
 _CANCELLED = InterruptedRunError("re-run the job: it goes on from its checkpoint")
 _ENTRY_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,119}")  # a name, and the stage where it is shared
 _DIR = click.Path(file_okay=False, path_type=Path)
