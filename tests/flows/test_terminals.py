@@ -6,7 +6,6 @@ import re
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,6 @@ def test_there_are_the_lines_of_epochs_alone_when_output_is_no_terminal(prepared
     assert done.stderr == ""
 
 
-@pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed")
 def test_missing_package_is_named_with_its_hint_when_a_run_needs_it(prepared: Checkout) -> None:
     params = prepared.root / "params.yaml"
     params.write_text(params.read_text().replace("loggers: []", "loggers: [wandb]"))
