@@ -20,7 +20,8 @@ def find_training(lab: Lab) -> list[str]:
 
 
 def has_checkpoint(lab: Lab) -> bool:
-    return bool(list((lab.folder / "checkpoints" / "long").glob("*/*step-*")))
+    """Say whether a whole file is there: one that is still being written is not handed on."""
+    return bool(list((lab.folder / "checkpoints" / "long").glob("*/*step-*.pt")))
 
 
 def count_epochs(lab: Lab) -> int:
@@ -79,7 +80,7 @@ def test_a_job_that_is_cancelled_ends_its_container_and_hands_on_its_checkpoint(
     assert list_containers("force-build.experiment=long") == []
     status = json.loads((lab.folder / "out/result/long/status.json").read_text())
     assert (status["status"], status["stages"]["long:train"]) == ("interrupted", "interrupted")
-    assert list((lab.folder / "out/artifact/checkpoints/long").glob("*/*step-*"))
+    assert list((lab.folder / "out/artifact/checkpoints/long").glob("*/*step-*.pt"))
     shutil.rmtree(lab.folder / "checkpoints")  # another machine: it has only what was handed on
     (lab.folder / "out/artifact").rename(lab.folder / "attempt")
     again = start_job(lab, image)
