@@ -113,7 +113,7 @@ def _measure_limited(path: Path, procs: Path) -> dict[str, float]:
         TensorDataset(inputs, ids, ids), loader.Config(_BATCH, shuffle_window=_WINDOW), training=True, seed=0
     )
     speeds: dict[str, list[float]] = {"raw": [], "loader": []}
-    for epoch in range(3):
+    for epoch in range(5):
         for name, iterate in {
             "raw": partial(_gather_in_order, inputs),
             "loader": partial(batches.epoch, epoch),

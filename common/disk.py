@@ -2,12 +2,19 @@
 
 import ctypes
 import mmap
+import platform
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 _MAX_GAP = 64  # rows that are not wanted, and are read all the same: one long run is faster than two
+_NUM_READERS = 2  # the disk has the next run in its queue while one is read
+_READ_NOW = 22  # MADV_POPULATE_READ of Linux, which Python does not name
+_LARGE_PAGE = 2 * 2**20  # bytes
+_has_large_pages = platform.system() == "Linux" and [int(n) for n in re.findall(r"\d+", platform.release())] >= [5, 18]
 _madvise = getattr(ctypes.CDLL(None), "madvise", None)
 
 
@@ -20,30 +27,52 @@ def announce(tensors: Iterable[Tensor], batches: Sequence[Tensor], num_batches: 
         torch.cat(tuple(batches[i : i + num_batches])).sort().values for i in range(0, len(batches), num_batches)
     ]
     for tensor in tensors:
-        _advise(tensor, "MADV_RANDOM")
+        _advise(*_find_pages(tensor), _find("MADV_RANDOM"))
+        _advise(*_find_pages(tensor), _find("MADV_HUGEPAGE"))
     try:
-        for index, rows in enumerate(batches):
-            window, place = divmod(index, num_batches)
-            if place == 0:
-                for upcoming in windows[window + 1 if window else 0 : window + 2]:
-                    _fetch(tensors, upcoming)
-            yield rows
+        with ThreadPoolExecutor(_NUM_READERS) as readers:
+            for index, rows in enumerate(batches):
+                window, place = divmod(index, num_batches)
+                if place == 0:
+                    for upcoming in windows[window + 1 if window else 0 : window + 2]:
+                        for run in _find_runs(tensors, upcoming):
+                            readers.submit(_read, run)
+                yield rows
     finally:
         for tensor in tensors:
-            _advise(tensor, "MADV_NORMAL")
+            _advise(*_find_pages(tensor), _find("MADV_NORMAL"))
 
 
-def _fetch(tensors: Iterable[Tensor], rows: Tensor) -> None:
-    """Begin to read these rows of each tensor, given in the order in which they stand."""
+def _find_runs(tensors: Iterable[Tensor], rows: Tensor) -> Iterator[Tensor]:
+    """Yield, of each tensor, the samples that stand together; `rows` are in the order in which they stand."""
     breaks = (torch.nonzero(rows.diff() > _MAX_GAP).flatten() + 1).tolist()
     for first, end in zip([0, *breaks], [*breaks, len(rows)], strict=True):
         for tensor in tensors:
-            _advise(tensor[rows[first] : rows[end - 1] + 1], "MADV_WILLNEED")
+            yield tensor[rows[first] : rows[end - 1] + 1]
 
 
-def _advise(tensor: Tensor, advice: str) -> None:
-    if _madvise is None or not tensor.is_contiguous() or not tensor.nbytes:
-        return
-    first = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
-    size = tensor.data_ptr() + tensor.nbytes - first
-    _madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), getattr(mmap, advice, 0))
+def _read(run: Tensor) -> None:
+    """Read samples that stand together, or begin to; in large pages where it can be: the system has less work."""
+    first, end = _find_pages(run)
+    large_first, large_end = -(-first // _LARGE_PAGE) * _LARGE_PAGE, end // _LARGE_PAGE * _LARGE_PAGE
+    if not _has_large_pages or large_end <= large_first:
+        large_first = large_end = end
+    _advise(first, large_first, _find("MADV_WILLNEED"))
+    _advise(large_end, end, _find("MADV_WILLNEED"))
+    _advise(large_first, large_end, _READ_NOW)
+
+
+def _find_pages(tensor: Tensor) -> tuple[int, int]:
+    """Return where the pages of a tensor begin, and where its bytes end; nothing where they do not stand together."""
+    first = tensor.data_ptr()
+    return first // mmap.PAGESIZE * mmap.PAGESIZE, first + tensor.nbytes if tensor.is_contiguous() else 0
+
+
+def _find(advice: str) -> int:
+    """Return the number of an advice; MADV_NORMAL's where the system does not have it."""
+    return getattr(mmap, advice, 0)
+
+
+def _advise(first: int, end: int, advice: int) -> None:
+    if _madvise is not None and first < end:
+        _madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), advice)

@@ -99,7 +99,7 @@ class Loader:
         if window is None or window >= num_samples:
             return torch.randperm(num_samples, generator=generator)
         window = max(1, window // self.config.batch_size) * self.config.batch_size
-        blocks = torch.split(torch.arange(num_samples), max(1, window // 8))
+        blocks = torch.split(torch.arange(num_samples), max(1, window // 4))
         drawn = torch.cat([blocks[place] for place in torch.randperm(len(blocks), generator=generator)])
         return torch.cat([part[torch.randperm(len(part), generator=generator)] for part in torch.split(drawn, window)])
 
