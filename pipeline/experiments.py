@@ -309,13 +309,13 @@ class Experiments:
 
     def _check_imports(self, paths: list[str], lineage: tuple[str, ...]) -> set[str]:
         """Return the experiments' files that these reach; raise ConfigError for imports that would fail or stray."""
-        reached = {file for path in paths for file in self.modules.closure(path)}
+        reached = frozenset[str]().union(*(self.modules.closure(path) for path in paths))
         problems = []
-        for file in sorted(file for file in reached if _may_import(file, lineage)):
-            problems += self.modules.problems[file]
-            for target, line, column in self.modules.links(file):
-                if not _may_import(target, lineage):
-                    problems.append(_describe_stray(file, line, column, target))
+        for file in sorted(reached & self.modules.suspects):
+            if _may_import(file, lineage):
+                problems += self.modules.problems[file]
+                strays = [link for link in self.modules.links(file) if not _may_import(link[0], lineage)]
+                problems += [_describe_stray(file, line, column, target) for target, line, column in strays]
         if problems:
             raise ConfigError(problems)
         return {file for file in reached if file.startswith("experiments/")}

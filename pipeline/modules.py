@@ -28,6 +28,7 @@ class ModuleGraph:
         self._links: dict[str, list[tuple[str, int, int]]] = {}
         self._closures: dict[str, frozenset[str]] = {}
         self.problems: dict[str, list[Problem]] = {}  # by the file at fault, of every file followed so far
+        self.suspects: set[str] = set()  # those of them with problems, or with imports from experiments/
 
     def facts(self, path: str) -> dict[str, Any]:
         """Return the facts of a source file, as in `pipeline.sources`. Raises ConfigError at a syntax error."""
@@ -63,8 +64,9 @@ class ModuleGraph:
             waiting = list(seen)
             while waiting:
                 new = {target for target, _, _ in self.links(waiting.pop())} - seen
-                seen |= new
-                waiting += new
+                known = new & self._closures.keys()
+                seen = seen.union(new, *(self._closures[target] for target in known))
+                waiting += new - known
             self._closures[path] = frozenset(seen)
         return self._closures[path]
 
@@ -85,6 +87,8 @@ class ModuleGraph:
                 problems += error.problems
             self._links[path] = links
             self.problems[path] = problems
+            if problems or any(target.startswith("experiments/") for target, _, _ in links):
+                self.suspects.add(path)
         return self._links[path]
 
     def resolve(

@@ -173,7 +173,7 @@ class Planner:
         if entry["cmd"] != stage.kind.cmd:
             yield Reason("command", stage.kind.cmd, f"the command was '{entry['cmd']}'")
         products = {stage.relative(path): stage.call(need) for path, need in stage.products.items()}
-        for path in sorted({*deps, *entry["deps"]}):
+        for path in sorted({path for path, _ in deps.items() ^ entry["deps"].items()}):
             if path in products:
                 if path in entry["deps"] and deps[path] not in (None, entry["deps"][path]):
                     yield Reason("upstream", path, f"the result of {products[path]} changed")
