@@ -18,6 +18,11 @@ LossChoice = Mapping[str, Any]  # a function of torch.nn.functional; input and t
 MetricChoice = Mapping[str, Any]  # a class of torchmetrics; the sizes of the data are filled in
 # An experiment: its built model becomes an input of the training whose params name it.
 BuiltModel = str
+# Numbers within bounds, which are checked when the params are read.
+PositiveInt = int
+NonNegativeInt = int
+PositiveFloat = float
+Fraction = float  # from 0 to 1, which itself is too much
 
 
 def config_class(component: type) -> type[Any]:

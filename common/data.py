@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from common.config import Fraction
 from common.dataset import SPLITS, Dataset, Metadata
 
 
@@ -20,8 +21,8 @@ from common.dataset import SPLITS, Dataset, Metadata
 class Config:
     """Params of the section `data`."""
 
-    valid_fraction: float = 0.1
-    test_fraction: float = 0.2
+    valid_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.2
     split_seed: int = 0
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.config import PositiveInt
 from common.dataset import Batch
 from common.loader import Loader
 from common.meter import Meter, Values
@@ -33,7 +34,7 @@ class Config:
 
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    num_threads: int = 1
+    num_threads: PositiveInt = 1
     deterministic: bool = True
 
 

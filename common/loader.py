@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from common import disk
+from common.config import PositiveInt
 from common.dataset import Batch
 from common.prefetch import copy_ahead
 
@@ -22,9 +23,11 @@ from common.prefetch import copy_ahead
 class Config:
     """Params of the section `loader`."""
 
-    batch_size: int = 64  # of all processes together
+    batch_size: PositiveInt = 64  # of all processes together
     drop_last: bool = False  # leave out what is left of a training epoch after its last full batch
-    shuffle_window: int | None = None  # samples that are shuffled with each other, read as one; None: all of them
+    shuffle_window: PositiveInt | None = (
+        None  # samples that are shuffled with each other, read as one; None: all of them
+    )
     placement: Literal["auto", "device", "host"] = "auto"  # where the samples are; auto: on the device if they fit
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from common.config import Fraction, PositiveInt
 from common.dataset import Metadata
 
 
@@ -11,8 +12,8 @@ from common.dataset import Metadata
 class Config:
     """Params of the section `model`."""
 
-    channels: int = 32
-    dropout: float = 0.2
+    channels: PositiveInt = 32
+    dropout: Fraction = 0.2
 
 
 class Model(nn.Module):

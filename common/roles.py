@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from common.config import BuiltModel, OptimizerChoice, SchedulerChoice
+from common.config import BuiltModel, OptimizerChoice, PositiveFloat, PositiveInt, SchedulerChoice
 
 WHOLE = "model"  # the name of a model that is trained as one
 
@@ -16,10 +16,10 @@ class Role:
 
     model_from: BuiltModel | None = None  # the experiment; its model is frozen
     frozen: bool = False  # neither trained nor in training mode
-    every: int = 1  # steps of the training for one update of this part
+    every: PositiveInt = 1  # steps of the training for one update of this part
     optimizer: OptimizerChoice | None = None  # this and what follows: None is what `train` says
     scheduler: SchedulerChoice | None = None
-    clip_norm: float | None = None
+    clip_norm: PositiveFloat | None = None
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,6 @@ def assign(roles: Mapping[str, Role], model: nn.Module, built_models: Mapping[st
     Raises ValueError where a role means nothing, or a parameter is not either frozen or in one trained part.
     """
     for name, role in roles.items():
-        if role.every < 1:
-            raise ValueError(f"train.roles.{name}.every is {role.every}: give 1 or more")
         if role.model_from and replace(role, frozen=False) != Role(role.model_from):
             raise ValueError(f"train.roles.{name}: the model of {role.model_from} is frozen, nothing else can be set")
     others = {name: _freeze(built_models[role.model_from]) for name, role in roles.items() if role.model_from}

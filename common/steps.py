@@ -22,11 +22,6 @@ class Steps:
         size, num_samples = loader.config.batch_size, len(loader.samples.ids)
         if epochs is None and steps is None:
             raise ValueError("training has no end: give train.epochs or train.steps")
-        for name, count, least in (("epochs", epochs, 0), ("steps", steps, 0), ("accumulate", accumulate, 1)):
-            if count is not None and count < least:
-                raise ValueError(f"train.{name} is {count}: give {least} or more")
-        if size < 1:
-            raise ValueError(f"loader.batch_size is {size}: give 1 or more")
         if num_samples == 0:
             raise ValueError("the train split is empty: lower data.valid_fraction and data.test_fraction")
         if size > num_samples:

@@ -16,7 +16,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from common import engine, optimizing
 from common.checkpoint import Checkpoints
-from common.config import LossChoice, OptimizerChoice, SchedulerChoice
+from common.config import (
+    Fraction,
+    LossChoice,
+    NonNegativeInt,
+    OptimizerChoice,
+    PositiveFloat,
+    PositiveInt,
+    SchedulerChoice,
+)
 from common.dataset import Batch
 from common.engine import Engine, Precision, log
 from common.loader import Loader
@@ -34,23 +42,23 @@ from common.steps import Steps
 class Config:
     """Params of the section `train`."""
 
-    epochs: int | None = 20
-    steps: int | None = None  # ends training too, whichever comes first
+    epochs: NonNegativeInt | None = 20
+    steps: NonNegativeInt | None = None  # ends training too, whichever comes first
     loss: LossChoice = field(default_factory=lambda: {"name": "cross_entropy"})
     optimizer: OptimizerChoice = field(default_factory=lambda: {"name": "AdamW", "lr": 0.003, "weight_decay": 0.05})
     scheduler: SchedulerChoice | None = field(default_factory=lambda: {"name": "CosineAnnealingLR"})
     schedule_by: Literal["step", "epoch"] = "step"  # what the numbers of the schedule and warmup_steps count
-    warmup_steps: int = 0
-    accumulate: int = 1  # batches a step
-    clip_norm: float | None = None  # of the gradients of each optimizer's parameters
+    warmup_steps: NonNegativeInt = 0
+    accumulate: PositiveInt = 1  # batches a step
+    clip_norm: PositiveFloat | None = None  # of the gradients of each optimizer's parameters
     precision: Precision = "fp32"
     compile: Literal["off", "on", "default", "reduce-overhead", "max-autotune"] = "off"
     channels_last: bool = False
-    ema_decay: float | None = None  # validate and keep an exponential moving average of the weights
+    ema_decay: Fraction | None = None  # validate and keep an exponential moving average of the weights
     monitor: str = "valid_accuracy"  # the number of an epoch that says which is best
     mode: Literal["max", "min"] = "max"
     keep: Literal["best", "last"] = "best"  # which weights become the built model
-    patience: int | None = None  # epochs without a better one that end training
+    patience: PositiveInt | None = None  # epochs without a better one that end training
     parallel: Literal["ddp", "fsdp"] = "ddp"  # several processes have the whole model each, or a share of it
     roles: Mapping[str, Role] = field(default_factory=dict)
     vectorised_seeds: int | None = None  # so many trainings at once: of runtime.seed, and of the numbers after it
@@ -191,7 +199,6 @@ class Trainer(Engine):
     def _build(self, model: nn.Module, train: Loader, valid: Loader) -> None:
         """Build all that training needs, as the config says."""
         config = self.config
-        _check_numbers(config)
         self.steps = Steps.plan(train, config.accumulate, config.epochs, config.steps)
         size = train.config.batch_size
         if size < self.processes.num:
@@ -420,19 +427,6 @@ class Trainer(Engine):
         if self.average:
             parts["average"] = self.average
         return {**parts, "trainer": self, "progress": self.progress}
-
-
-def _check_numbers(config: Config) -> None:
-    """Raise ValueError for numbers that would train nothing, or something else, without a word."""
-    for name, count, least in (("patience", config.patience, 1), ("warmup_steps", config.warmup_steps, 0)):
-        if count is not None and count < least:
-            raise ValueError(f"train.{name} is {count}: give {least} or more")
-    if config.ema_decay is not None and not 0 <= config.ema_decay < 1:
-        raise ValueError(f"train.ema_decay is {config.ema_decay}: give less than 1, as 0.999")
-    norms = {"": config.clip_norm, **{f"roles.{name}.": role.clip_norm for name, role in config.roles.items()}}
-    for place, norm in norms.items():
-        if norm is not None and norm <= 0:
-            raise ValueError(f"train.{place}clip_norm is {norm}: give more than 0")
 
 
 def _name_losses(found: Tensor | Values) -> Values:

@@ -144,7 +144,13 @@ def _locate_default(schema: dict[str, Any], default: ast.expr | None) -> dict[st
 _NAMED = {
     f"{kind.capitalize()}Choice": {"type": "object", "x-choice": kind, "properties": {"name": {"type": "string"}}}
     for kind in ("optimizer", "scheduler", "loss", "metric")
-} | {"BuiltModel": {"type": "string", "x-built-model": True}}
+} | {
+    "BuiltModel": {"type": "string", "x-built-model": True},
+    "PositiveInt": {"type": "integer", "minimum": 1},
+    "NonNegativeInt": {"type": "integer", "minimum": 0},
+    "PositiveFloat": {"type": "number", "exclusiveMinimum": 0},
+    "Fraction": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+}
 _NOTHING = {"None", "()", "field(default_factory=dict)", "field(default_factory=list)"}  # defaults that hold nothing
 _SCALARS = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "None": "null"}
 _ARRAYS = ("list", "tuple", "Sequence", "List", "Tuple")

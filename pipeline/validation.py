@@ -14,6 +14,13 @@ from pipeline.errors import Problem, suggest
 
 SCHEMAS_DIR = Path(__file__).parent / "schemas"
 
+_BOUNDS = {
+    "minimum": " of at least {}",
+    "exclusiveMinimum": " above {}",
+    "maximum": " of at most {}",
+    "exclusiveMaximum": " below {}",
+}
+
 # JSON has one kind of number, Python two: 40.0 epochs would fail later and far away.
 _Validator = validators.extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
@@ -113,13 +120,11 @@ def _describe(error: ValidationError, name: str) -> Iterator[tuple[str, str | No
                 yield f"unknown key '{key}'{place}{suggest(str(key), known) or _list_keys(known)}", key
     elif error.validator == "required":
         yield f"{_quoted(name)}lacks the key {error.message.split(' is a required')[0]}", None
-    elif error.validator == "type":
-        yield f"{_quoted(name)}is {_show(value)}, wanted {_name_type(wanted)}", None
     elif error.validator == "enum":
         yield f"{_quoted(name)}is {_show(value)}, wanted {_name_option({'enum': wanted})}", None
     elif error.validator == "anyOf":
         yield f"{_quoted(name)}is {_show(value)}, wanted {' or '.join(map(_name_option, wanted))}", None
-    elif error.validator == "exclusiveMinimum":
+    elif error.validator in ("type", *_BOUNDS):
         yield f"{_quoted(name)}is {_show(value)}, wanted {_name_option(error.schema)}", None  # type: ignore[arg-type]
     elif error.validator == "pattern":
         schema: Any = error.schema
@@ -142,8 +147,8 @@ def _list_keys(known: Sequence[str]) -> str:
 def _name_option(option: Mapping[str, Any]) -> str:
     if "enum" in option:
         return f"one of {', '.join(map(_show, option['enum']))}"
-    bound = f" above {option['exclusiveMinimum']}" if "exclusiveMinimum" in option else ""
-    return _name_type(option["type"]) + bound if "type" in option else "something else"
+    bounds = " and".join(text.format(option[key]) for key, text in _BOUNDS.items() if key in option)
+    return _name_type(option["type"]) + bounds if "type" in option else "something else"
 
 
 def _name_type(wanted: str | list[str]) -> str:

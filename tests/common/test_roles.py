@@ -209,7 +209,6 @@ def test_built_model_is_refused_when_more_is_said_of_it(more: dict[str, Any]) ->
         ({"left": Role()}, r"train.roles leaves out right.weight: give its part a role, or `frozen: true`"),
         ({"centre": Role()}, r"train.roles.centre: the model has no part of this name; it has left, right"),
         ({"left": Role(frozen=True), "right": Role(frozen=True)}, r"train.roles freezes all of the model"),
-        ({"left": Role(every=0), "right": Role()}, r"train.roles.left.every is 0: give 1 or more"),
         ({"left": Role(), "left.weight": Role()}, r"train.roles.left.weight: the model has no part of this name"),
     ],
 )

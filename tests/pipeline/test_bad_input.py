@@ -86,9 +86,42 @@ def test_call_is_refused_when_the_folder_is_in_no_checkout(checkout: Checkout, f
         ("params:\n  modl: {channels: 64}\n", "2:3: unknown key 'modl' in 'params'; did you mean 'model'?"),
         ("params:\n  zzz: 1\n", f"2:3: unknown key 'zzz' in 'params'; there are {SECTIONS}"),
         ("params: {model.channels: 64}\n", f"1:10: unknown key 'model.channels' in 'params'; there are {SECTIONS}"),
-        ("params: {model: {channels: wide}}\n", "1:28: 'params.model.channels' is \"wide\", wanted a whole number"),
-        ("params: {train: {epochs: 40.0}}\n", "1:26: 'params.train.epochs' is 40.0, wanted a whole number or nothing"),
-        ("params: {model: {channels: }}\n", "1:28: 'params.model.channels' is empty, wanted a whole number"),
+        (
+            "params: {model: {channels: wide}}\n",
+            "1:28: 'params.model.channels' is \"wide\", wanted a whole number of at least 1",
+        ),
+        (
+            "params: {train: {epochs: 40.0}}\n",
+            "1:26: 'params.train.epochs' is 40.0, wanted a whole number of at least 0 or nothing",
+        ),
+        (
+            "params: {train: {epochs: -1}}\n",
+            "1:26: 'params.train.epochs' is -1, wanted a whole number of at least 0 or nothing",
+        ),
+        (
+            "params: {train: {patience: 0}}\n",
+            "1:28: 'params.train.patience' is 0, wanted a whole number of at least 1 or nothing",
+        ),
+        (
+            "params: {train: {clip_norm: 0}}\n",
+            "1:29: 'params.train.clip_norm' is 0, wanted a number above 0 or nothing",
+        ),
+        (
+            "params: {train: {ema_decay: 1.0}}\n",
+            "1:29: 'params.train.ema_decay' is 1.0, wanted a number of at least 0 and below 1 or nothing",
+        ),
+        (
+            "params: {train: {roles: {features: {every: 0}}}}\n",
+            "1:44: 'params.train.roles.features.every' is 0, wanted a whole number of at least 1",
+        ),
+        (
+            "params: {loader: {batch_size: 0}}\n",
+            "1:31: 'params.loader.batch_size' is 0, wanted a whole number of at least 1",
+        ),
+        (
+            "params: {model: {channels: }}\n",
+            "1:28: 'params.model.channels' is empty, wanted a whole number of at least 1",
+        ),
         (
             "params: {runtime: {deterministic: on}}\n",
             "1:35: 'params.runtime.deterministic' is \"on\", wanted true or false",
@@ -138,7 +171,7 @@ def test_faults_are_listed_together_when_a_file_has_several(checkout: Checkout, 
           {YAML}:2:8: 'owner' is 3, wanted a text
           {YAML}:3:14: unknown key 'modle' in 'components'; did you mean 'model'?
           {YAML}:5:3: unknown key 'modl' in 'params'; did you mean 'model'?
-          {YAML}:6:19: 'params.train.epochs' is 3.5, wanted a whole number or nothing
+          {YAML}:6:19: 'params.train.epochs' is 3.5, wanted a whole number of at least 0 or nothing
           {YAML}:6:24: unknown key 'epoch' in 'params.train'; did you mean 'epochs'?
         """
     assert force("plan", "net") == refused(3, dedent(faults))
@@ -207,7 +240,7 @@ def test_plan_is_made_when_only_an_unrelated_experiment_is_faulty(checkout: Chec
         (
             "epochs: 20",
             "epochs: many",
-            "params.yaml:13:11: 'train.epochs' is \"many\", wanted a whole number or nothing",
+            "params.yaml:13:11: 'train.epochs' is \"many\", wanted a whole number of at least 0 or nothing",
         ),
         ("runtime:", "rntime:", "params.yaml:22:1: unknown key 'rntime'; did you mean 'runtime'?"),
         ("runtime:", "model:", "params.yaml:22:1: the key 'model' comes twice"),
@@ -216,8 +249,8 @@ def test_plan_is_made_when_only_an_unrelated_experiment_is_faulty(checkout: Chec
             "channels: 32\n  dropout: 0.2",
             "channels: many\n  dropout: often",
             "2 faults\n"
-            "  params.yaml:10:13: 'model.channels' is \"many\", wanted a whole number\n"
-            "  params.yaml:11:12: 'model.dropout' is \"often\", wanted a number",
+            "  params.yaml:10:13: 'model.channels' is \"many\", wanted a whole number of at least 1\n"
+            "  params.yaml:11:12: 'model.dropout' is \"often\", wanted a number of at least 0 and below 1",
         ),
     ],
 )
@@ -558,7 +591,7 @@ def test_nothing_is_made_when_new_is_called_with_too_little(force: Force, args: 
     [
         ("model.chanels=3", "unknown key 'chanels' in 'params.model'; did you mean 'channels'?"),
         ("modl.channels=3", "unknown key 'modl' in 'params'; did you mean 'model'?"),
-        ("model.channels=wide", "'params.model.channels' is \"wide\", wanted a whole number"),
+        ("model.channels=wide", "'params.model.channels' is \"wide\", wanted a whole number of at least 1"),
         ("model.channels=[3", "did not find expected ',' or ']'"),
         ("model.channels=32", "changes nothing of 'common': model.channels is 32 in 'common' already"),
     ],

@@ -180,7 +180,8 @@ def test_param_is_taken_when_it_has_no_default_and_is_set(checkout: Checkout) ->
 
 def test_common_build_is_refused_when_a_param_has_no_default_and_is_not_set(checkout: Checkout) -> None:
     path = checkout.root / "common/model.py"
-    path.write_text(path.read_text().replace("    channels: int = 32\n", "    channels: int = 32\n    depth: int\n"))
+    dropout = "    dropout: Fraction = 0.2\n"
+    path.write_text(path.read_text().replace(dropout, f"{dropout}    depth: int\n"))
     assert find_faults(checkout, "common") == "params.yaml: 'model.depth' has no value and no default"
 
 
@@ -258,7 +259,11 @@ def test_param_is_the_same_when_the_index_remembers_it(
 
 def test_params_schema_takes_the_fields_of_the_common_configs_and_others_in_overrides(checkout: Checkout) -> None:
     schema = load(checkout).params_schema()
-    model = {"channels": {"type": "integer"}, "dropout": {"type": "number"}, **RESERVED_SCHEMAS["model"]}
+    model = {
+        "channels": {"type": "integer", "minimum": 1},
+        "dropout": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+        **RESERVED_SCHEMAS["model"],
+    }
     assert schema["properties"]["model"] == {"type": "object", "additionalProperties": False, "properties": model}
     assert schema["$defs"]["overrides"]["properties"]["model"]["additionalProperties"] is True
 

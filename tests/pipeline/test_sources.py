@@ -150,6 +150,8 @@ CHOICE = {"type": "object", "properties": {"name": {"type": "string"}}}
         ("SchedulerChoice | None", {"anyOf": [{**CHOICE, "x-choice": "scheduler"}, {"type": "null"}]}),
         ("Mapping[str, MetricChoice]", {"type": "object", "additionalProperties": {**CHOICE, "x-choice": "metric"}}),
         ("BuiltModel", {"type": "string", "x-built-model": True}),
+        ("PositiveInt | None", {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}),
+        ("config.Fraction", {"type": "number", "minimum": 0, "exclusiveMaximum": 1}),
         ("Float[Tensor, 'batch channels']", {}),
         ("Literal[Mode.FAST]", {}),
         ("tuple[()]", {"type": "array", "prefixItems": [], "minItems": 0, "maxItems": 0}),
