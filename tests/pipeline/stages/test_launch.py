@@ -3,9 +3,9 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -22,10 +22,10 @@ from pipeline.workspace import read_json, write_json
 from tests.checkouts import ROOT, Checkout
 from tests.datasets import make_dataset
 from tests.flows.commands import wait_until
+from tests.stages import PATIENCE_S, read_log, start_stage
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_S = 120
 STEADY = '''
 import torch
 import warnings
@@ -118,41 +118,20 @@ def _make_task(checkout: Checkout, source: str = STEADY, **params: Any) -> Task:
 @contextmanager
 def _start(task: Task) -> Iterator[subprocess.Popen[str]]:
     """Start the process of the stage in an empty target; whatever happens, nothing of it is left."""
-    for path in task.target_dir.rglob("*"):
-        if path.is_file():
-            path.unlink()
-    for path in task.target_dir.iterdir():
-        path.rmdir()
+    shutil.rmtree(task.target_dir)
+    task.target_dir.mkdir()
     write_json(task.target_dir / "task.json", asdict(task))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.stages", task.target],
-        cwd=task.root,
-        env={**os.environ, "PYTHONPATH": f"{task.root}{os.pathsep}{ROOT}", "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with process:
-        try:
+    try:
+        with start_stage(task.target, Path(task.root), also=[ROOT]) as process:
             yield process
-        finally:
-            process.kill()
-            wait_until(lambda: not _list_left(task), "the end of every process")
+    finally:
+        wait_until(lambda: not _list_left(task), "the end of every process")
 
 
 def _run(task: Task) -> str:
     """Run the stage to its end; return its log."""
     with _start(task) as process:
-        return _read_log(process)
-
-
-def _read_log(process: subprocess.Popen[str]) -> str:
-    """Return the rest of the log, once all who write it have ended."""
-    assert process.stdout
-    log = process.stdout.read()
-    process.wait(PATIENCE_S)
-    return log
+        return read_log(process)
 
 
 def _list_left(task: Task) -> list[int]:
@@ -212,7 +191,7 @@ def test_stage_ends_with_the_reason_of_the_process_that_failed(checkout: Checkou
     expected, method = FAILURES[name]
     task = _make_task(checkout, STEADY.partition("    def on_step_end")[0] + method.replace("\n    ", "\n"))
     with _start(task) as process:
-        log = _read_log(process)
+        log = read_log(process)
         assert process.returncode == 1
         assert not _list_left(task)
     failure = read_json(task.target_dir / "failure.json")
@@ -239,7 +218,7 @@ def test_stage_ends_when_the_loss_of_one_process_is_no_number(checkout: Checkout
 def test_stage_of_processes_that_are_killed_again_and_again_leaves_what_it_would_have_left(checkout: Checkout) -> None:
     task = _make_task(checkout, train={"epochs": 10})
     with _start(task) as process:
-        log = _read_log(process)
+        log = read_log(process)
         assert process.returncode == 0, log
     whole = _read_results(task)
     assert len(whole["rows"]) == 10
@@ -252,7 +231,7 @@ def test_stage_of_processes_that_are_killed_again_and_again_leaves_what_it_would
                 os.kill(_list_workers(killed, process)[(attempt + number) % 2], signal.SIGKILL)
                 _read_until(process, f"process {(attempt + number) % 2} was killed by SIGKILL")
                 _read_until(process, "resumed after step ")
-            log = _read_log(process)
+            log = read_log(process)
             assert process.returncode == 0, f"killed at {moments}: {log}"
         assert _read_results(killed) == whole, f"killed at {moments}"
         assert read_json(task.target_dir / "facts.json")
@@ -327,7 +306,7 @@ def test_no_process_is_left_and_the_next_stage_goes_on_when_the_launcher_ends(
         wait_until(lambda: not _list_left(task), "the end of every process")
     with _start(task) as process:
         assert int(_read_until(process, "resumed after step ").split()[3]) >= 7
-        _read_log(process)
+        read_log(process)
     assert _read_results(task) == whole
 
 

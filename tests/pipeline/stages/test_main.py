@@ -1,11 +1,6 @@
 """The process of a stage, started for real. Each start imports torch."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +9,10 @@ import torch
 
 from pipeline.workspace import read_json
 from tests.checkouts import Checkout
+from tests.stages import PATIENCE_S, read_log, start_stage
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_S = 60
 BROKEN = '''\
 """A source that is not there."""
 
@@ -86,34 +81,11 @@ def _write_task(checkout: Checkout, module: str, class_name: str) -> Path:
     return target
 
 
-@contextmanager
-def _start(checkout: Checkout, target: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.stages", str(target)],
-        cwd=checkout.root,
-        env={**os.environ, "PYTHONPATH": str(checkout.root)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def _read_log(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    return process.stdout.read()
-
-
 def test_stage_leaves_its_results_and_facts_when_all_is_well(checkout: Checkout) -> None:
     target = _write_task(checkout, "common.data", "Digits")
-    with _start(checkout, target) as process:
+    with start_stage(target, checkout.root) as process:
         assert process.wait(PATIENCE_S) == 0
-        log = _read_log(process)
+        log = read_log(process)
     metadata, facts = read_json(target / "data" / "metadata.json"), read_json(target / "facts.json")
     assert sum(metadata["num_samples"].values()) == 1797 == facts["figures"]["num_samples"]
     assert metadata["num_samples"]["test"] > 0.25 * 1797  # the params reached the component
@@ -130,9 +102,9 @@ def test_stage_leaves_its_results_and_facts_when_all_is_well(checkout: Checkout)
 def test_stage_leaves_the_reason_and_its_place_when_a_component_fails(checkout: Checkout) -> None:
     checkout.experiment("broken", data=BROKEN)
     target = _write_task(checkout, "experiments.broken.data", "BrokenDigits")
-    with _start(checkout, target) as process:
+    with start_stage(target, checkout.root) as process:
         assert process.wait(PATIENCE_S) == 1
-        log = _read_log(process)
+        log = read_log(process)
     line = BROKEN.splitlines().index('    raise RuntimeError("the disk is on fire")') + 1
     assert read_json(target / "failure.json") == {
         "type": "RuntimeError",
@@ -146,7 +118,7 @@ def test_stage_leaves_the_reason_and_its_place_when_a_component_fails(checkout: 
 def test_stage_ends_when_its_standard_input_is_closed(checkout: Checkout) -> None:
     checkout.experiment("endless", data=ENDLESS)
     target = _write_task(checkout, "experiments.endless.data", "EndlessDigits")
-    with _start(checkout, target) as process:
+    with start_stage(target, checkout.root) as process:
         assert process.stdin
         assert process.stdout
         assert process.stdout.readline() == "reading\n"
@@ -159,6 +131,7 @@ def test_stage_ends_when_its_standard_input_is_closed(checkout: Checkout) -> Non
 def test_data_are_prepared_by_one_thread_on_every_machine(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     checkout.experiment("counting", data=COUNTING)
-    with _start(checkout, _write_task(checkout, "experiments.counting.data", "CountingDigits")) as process:
+    target = _write_task(checkout, "experiments.counting.data", "CountingDigits")
+    with start_stage(target, checkout.root) as process:
         assert process.wait(PATIENCE_S) == 0
-        assert "threads: 1\n" in _read_log(process)
+        assert "threads: 1\n" in read_log(process)

@@ -8,7 +8,6 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from pipeline.validation import find_faults
 from pipeline.workspace import write_json
 from tests.checkouts import ROOT
 from tests.datasets import make_dataset, make_loader
+from tests.stages import read_log, start_stage
 from tests.trainings import is_near
 
 
@@ -127,25 +127,8 @@ def _start(task: Task) -> Iterator[subprocess.Popen[str]]:
     """Start the process of the stage in an empty target."""
     _clear(task)
     write_json(task.target_dir / "task.json", asdict(task))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.stages", task.target],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def _read_log(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    return process.stdout.read()
+    with start_stage(task.target, ROOT) as process:
+        yield process
 
 
 def test_stage_leaves_model_history_and_config(tmp_path: Path) -> None:
@@ -385,7 +368,7 @@ def test_stage_leaves_what_it_would_have_left_when_its_process_is_killed_again_a
     task.components["trainer"] = ["tests.common.test_resuming", "CustomTrainer"]
     task.params.update(loader={"batch_size": 4}, train={"epochs": 20})
     with _start(task) as process:
-        assert "epoch 20/20" in _read_log(process)
+        assert "epoch 20/20" in read_log(process)
     whole = _read_results(task)
     task = replace(task, checkpoint_dir=str(tmp_path / "checkpoints"))
     moments = sorted(random.SystemRandom().sample(range(2, 16), 3))
@@ -395,7 +378,7 @@ def test_stage_leaves_what_it_would_have_left_when_its_process_is_killed_again_a
             assert any(line.startswith(f"epoch {epoch}/20") for line in process.stdout)
             process.kill()
     with _start(task) as process:
-        resumed = re.search(r"^resumed after step (\d+) from fit-1-step-\1\.pt$", _read_log(process), re.MULTILINE)
+        resumed = re.search(r"^resumed after step (\d+) from fit-1-step-\1\.pt$", read_log(process), re.MULTILINE)
     assert resumed
     assert int(resumed[1]) >= 12 * (moments[-1] - 2)  # the state of the epoch before may not have been written yet
     assert _read_results(task) == whole, f"killed in the epochs {moments}"
