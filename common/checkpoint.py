@@ -29,7 +29,7 @@ from common.stateful import Divided, Kept, Stateful
 log = logging.getLogger("force")
 
 _NAME = re.compile(r"fit-(\d+)-step-(\d+)\.pt")
-_TRAILER = b"\nforce checkpoint 3 sha256 %s\n"
+_TRAILER = b"\nforce checkpoint 4 sha256 %s\n"
 _TRAILER_SIZE = len(_TRAILER % bytes(64))
 
 
@@ -97,7 +97,7 @@ class Checkpoints:
         for path in paths:
             try:
                 return path, _read(path, self._identity, device)
-            except (FileNotFoundError, UnusableCheckpointError) as error:
+            except (OSError, UnusableCheckpointError) as error:
                 log.warning("%s is not used: %s", path.name, error)
         if paths:
             log.warning("no checkpoint can be used: training starts anew")
@@ -145,7 +145,10 @@ class Checkpoints:
         """Mark the training as finished: its files stay, and the next training of the same inputs starts anew."""
         self.wait()
         if self._processes.is_first:
-            self._marker.touch()
+            try:
+                self._marker.touch()
+            except OSError as error:
+                log.warning("the training is not marked as finished, and would be resumed: %s", error)
 
     def _write(self, path: Path, state: dict[str, Any]) -> None:
         try:
@@ -153,7 +156,7 @@ class Checkpoints:
             for (fit, _), other in self._list():
                 if fit == self._num_fits and other not in (path, self._newest):
                     other.unlink(missing_ok=True)
-        except (OSError, UnusableCheckpointError) as error:
+        except Exception as error:  # of a thread that nobody would hear of
             log.warning("step %d has no checkpoint: %s", state["step"], error)
             return
         self._newest = path

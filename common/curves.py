@@ -60,7 +60,8 @@ class Curves:
         curves = []
         for true, false in self._counts:
             best = np.maximum.accumulate((true / (true + false))[::-1])[::-1]
-            curves.append(best[np.searchsorted(true / true[-1], RECALLS)])
+            wanted = np.ceil(RECALLS * true[-1] - 1e-9)  # true positives: 0.57 of 100 are 57, but not of floats
+            curves.append(best[np.searchsorted(true, wanted)])
         return _average("recall", RECALLS, "precision", curves)
 
     @cached_property

@@ -29,16 +29,17 @@ def announce(tensors: Iterable[Tensor], batches: Sequence[Tensor], num_batches: 
     for tensor in tensors:
         _advise(*_find_pages(tensor), _find("MADV_RANDOM"))
         _advise(*_find_pages(tensor), _find("MADV_HUGEPAGE"))
+    readers = ThreadPoolExecutor(_NUM_READERS)
     try:
-        with ThreadPoolExecutor(_NUM_READERS) as readers:
-            for index, rows in enumerate(batches):
-                window, place = divmod(index, num_batches)
-                if place == 0:
-                    for upcoming in windows[window + 1 if window else 0 : window + 2]:
-                        for run in _find_runs(tensors, upcoming):
-                            readers.submit(_read, run)
-                yield rows
+        for index, rows in enumerate(batches):
+            window, place = divmod(index, num_batches)
+            if place == 0:
+                for upcoming in windows[window + 1 if window else 0 : window + 2]:
+                    for run in _find_runs(tensors, upcoming):
+                        readers.submit(_read, run)
+            yield rows
     finally:
+        readers.shutdown(cancel_futures=True)
         for tensor in tensors:
             _advise(*_find_pages(tensor), _find("MADV_NORMAL"))
 

@@ -8,7 +8,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -68,6 +68,19 @@ class Engine:
             meter.add(step(batch), loader.share(index))
         return meter
 
+    @contextmanager
+    def explain_memory(self, loader: Loader, advice: str = "") -> Iterator[None]:
+        """Raise MemoryError, which says the size of the batches and what to do, where the device has too little."""
+        try:
+            yield
+        except RuntimeError as error:
+            if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+                raise
+            size = loader.config.batch_size
+            raise MemoryError(
+                f"{self.device.type} memory is too small for batches of {size}: lower loader.batch_size{advice}"
+            ) from error
+
     def batches(self, loader: Loader, epoch: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch on this engine's device."""
         if loader.device != self.device:
@@ -76,15 +89,21 @@ class Engine:
 
     @torch.no_grad()
     def predict(self, model: nn.Module, loader: Loader) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits (samples, classes), targets (samples,) and ids (samples,) of a split, on the CPU."""
+        """Return logits (samples, classes), targets (samples,) and ids (samples,) of a split, on the CPU.
+
+        Raises MemoryError where the device has too little memory.
+        """
         model.eval()
-        outputs = [(model(batch.inputs), batch.targets, batch.ids) for batch in self.batches(loader)]
+        with self.explain_memory(loader):
+            outputs = [(model(batch.inputs), batch.targets, batch.ids) for batch in self.batches(loader)]
         logits, targets, ids = (torch.cat(column).cpu() for column in zip(*outputs, strict=True))
         return logits, targets, ids
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` is a GPU where there is one."""
+    """Return the device called `name`; `auto` is a GPU where there is one. Raises ValueError for one that is not."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("runtime.device is cuda, and torch finds no GPU here: set it to auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

@@ -90,7 +90,13 @@ class Loader:
         """Return the rows of an epoch, in the order in which its batches have them; on the CPU."""
         if not self.training:
             return torch.arange(len(self.samples.ids))
-        return self.order(torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63))
+        order = self.order(torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63))
+        if len(order) != len(self.samples.ids):
+            name = type(self).__name__
+            raise ValueError(
+                f"{name}.order returned {len(order)} rows, and the split has {len(self.samples.ids)} samples"
+            )
+        return order
 
     def order(self, generator: torch.Generator) -> Tensor:
         """Return the rows of a training epoch, in the order in which they are drawn; on the CPU.

@@ -44,9 +44,11 @@ class Loggers:
         """Join them; `facts` is what they hear at the start besides what the trainer says."""
         self._loggers = list(loggers)
         self._facts = facts or {}
+        self._has_started = False
 
     def start(self, facts: Mapping[str, Any]) -> None:
         """Tell all."""
+        self._has_started = True
         self._tell(lambda logger: logger.start({**self._facts, **facts}))
 
     def log_step(self, step: int, values: Mapping[str, float]) -> None:
@@ -58,7 +60,10 @@ class Loggers:
         self._tell(lambda logger: logger.log_epoch(row))
 
     def finish(self, status: str) -> None:
-        """Tell all."""
+        """Tell all who heard of a start; the history is written in any case."""
+        if not self._has_started:
+            self._loggers = [logger for logger in self._loggers if isinstance(logger, History)]
+        self._has_started = False
         self._tell(lambda logger: logger.finish(status))
 
     def _tell(self, call: Callable[[Logger], None]) -> None:

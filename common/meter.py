@@ -48,12 +48,12 @@ class Meter:
             column += [next(fetched) if name in values else None for values in waiting]
 
     def find_strange(self) -> tuple[int, str, float] | None:
-        """Return (step, name, value) of the first value that is no finite number, among those that are new."""
+        """Return (step, name, value) of the first loss that is no finite number, among those that are new."""
         found = [
             (step, name, value)
             for name, column in self.columns.items()
             for step, value in enumerate(column[self._num_checked :], self._num_checked)
-            if value is not None and not math.isfinite(value)
+            if is_loss(name) and value is not None and not math.isfinite(value)
         ]
         self._num_checked = len(self.sizes) - len(self._waiting)
         return min(found, default=None)
@@ -88,6 +88,11 @@ class Meter:
         if is_first:
             names = dict.fromkeys(name for state in states for name in state["columns"])
             self.columns = {name: [_join(shares) for shares in _list_shares(name, states)] for name in names}
+
+
+def is_loss(name: str) -> bool:
+    """Say whether a value that is no finite number ends the training."""
+    return name == "loss" or name.endswith("_loss")
 
 
 def _sum(column: list[float | None], sizes: list[int]) -> tuple[float, float]:

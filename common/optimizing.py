@@ -106,6 +106,7 @@ class Part:
         stateful = {"optimizer": optimizer_state or optimizer, "scheduler": scheduler, "scaler": scaler}
         self._stateful = {name: part for name, part in stateful.items() if part is not None}
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._held: list[Tensor] = []
         self._steps_by_epoch = schedule_by == "epoch" or isinstance(scheduler, ReduceLROnPlateau)
 
     def backward(self, loss: Tensor) -> None:
@@ -114,7 +115,8 @@ class Part:
 
     def update(self) -> None:
         """Step the optimizer and the schedule, and forget the gradients."""
-        is_updated = self._update_scaled(self._scaler) if self._scaler else self._update_plain()
+        has_gradients = any(parameter.grad is not None for parameter in self._parameters)  # else a scaler would fail
+        is_updated = self._update_scaled(self._scaler) if self._scaler and has_gradients else self._update_plain()
         if self.scheduler is not None and not self._steps_by_epoch and is_updated:
             self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -127,10 +129,21 @@ class Part:
         elif self.scheduler is not None and self._steps_by_epoch:
             self.scheduler.step()
 
-    def set_trainable(self, is_trainable: bool) -> None:
-        """Say whether gradients are computed for this part."""
-        for parameter in self._parameters:
-            parameter.requires_grad_(is_trainable)
+    @property
+    def is_trainable(self) -> bool:
+        """Whether there is anything to train: a hook may have frozen all of it."""
+        return any(parameter.requires_grad for parameter in self._parameters)
+
+    def hold(self) -> None:
+        """Compute no gradients for this part, until `release`."""
+        self._held = [parameter for parameter in self._parameters if parameter.requires_grad]
+        for parameter in self._held:
+            parameter.requires_grad_(False)
+
+    def release(self) -> None:
+        """Compute those gradients again that were computed before."""
+        for parameter in self._held:
+            parameter.requires_grad_(True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what changes while training, the module's weights apart."""

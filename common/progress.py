@@ -1,6 +1,7 @@
 """Where a training is, and what it has found so far."""
 
 import copy
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -8,6 +9,8 @@ import torch
 
 from common.meter import Meter
 from common.stateful import Kept, Stateful
+
+_ROUNDING = 1e-6  # relative: numbers that differ by less are equal, as a mean of floats depends on who adds them
 
 
 @dataclass
@@ -31,8 +34,9 @@ class Progress:
     def compare(self, value: float, mode: Literal["max", "min"], weights: Stateful) -> None:
         """Keep the weights where no epoch was better, of equals the longest trained; what is no number never is."""
         sign = 1 if mode == "max" else -1
-        if value == value and (self.best is None or sign * value >= sign * self.best):
-            self.num_stale = 0 if self.best is None or value != self.best else self.num_stale + 1
+        is_equal = self.best is not None and math.isclose(value, self.best, rel_tol=_ROUNDING)
+        if value == value and (self.best is None or is_equal or sign * value > sign * self.best):
+            self.num_stale = self.num_stale + 1 if is_equal else 0
             self.best = value
             self.best_weights = Kept({name: _copy(member) for name, member in weights.state_dict().items()})
         else:

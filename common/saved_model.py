@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 
 from common.config import build_config
@@ -29,10 +29,23 @@ class WeightsError(ValueError):
 
 def write_model(model: nn.Module, config: Any, metadata: Metadata, folder: Path) -> None:
     """Write a model into `folder`, which must exist: weights, config, and the metadata that it was built for."""
-    save_model(model, str(folder / "weights.safetensors"))  # knows tensors that share memory, as tied weights do
+    save_file(_list_once(model.state_dict()), folder / "weights.safetensors")
     rebuild = {"class": type(model).__qualname__, "config": dataclasses.asdict(config)}
     (folder / "model.json").write_text(json.dumps(rebuild, indent=1, sort_keys=True) + "\n")
     write_metadata(metadata, folder)
+
+
+def _list_once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return each tensor by the first of its names: tied weights have several.
+
+    `safetensors.torch.save_model` also notes the other names, in another order each time: equal models would be
+    unequal files.
+    """
+    found: dict[Any, tuple[str, Tensor]] = {}
+    for name, tensor in state.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
+        found.setdefault(place, (name, tensor.contiguous()))
+    return dict(found.values())
 
 
 def read_model(model_class: type[nn.Module], folder: Path) -> nn.Module:

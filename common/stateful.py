@@ -22,3 +22,23 @@ class Divided(Stateful, Protocol):
 
 class Kept(dict[str, Any]):
     """A state that nothing changes any more: it is written without a copy."""
+
+
+class Attributes:
+    """The attributes of an object that are numbers, texts or None; each process has its own."""
+
+    def __init__(self, owner: object) -> None:
+        self._attributes = vars(owner)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return them."""
+        return {name: v for name, v in self._attributes.items() if v is None or isinstance(v, int | float | str)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them back."""
+        self._attributes.update(state)
+
+    def take_over(self, states: list[dict[str, Any]], *, is_first: bool) -> None:
+        """Take back those of the first of another number of processes, which may mean something else to the others."""
+        if is_first:
+            self.load_state_dict(states[0])

@@ -3,11 +3,13 @@
 A *batch* is what the loader gives. A *step* is an update of the weights, after `accumulate` batches.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -26,16 +28,18 @@ from common.config import (
     SchedulerChoice,
 )
 from common.dataset import Batch
-from common.engine import Engine, Precision, log
+from common.engine import Engine, log
 from common.loader import Loader
 from common.loggers import Loggers
-from common.meter import Values
+from common.meter import Values, is_loss
 from common.optimizing import Part
 from common.parallel import Replicas, gather
 from common.progress import Progress
 from common.roles import WHOLE, Cast, Role, assign
-from common.stateful import Stateful
+from common.stateful import Attributes, Divided, Stateful
 from common.steps import Steps
+
+_LOWER_LR = "lower train.optimizer.lr, or set train.clip_norm"
 
 
 @dataclass(frozen=True)
@@ -51,17 +55,22 @@ class Config:
     warmup_steps: NonNegativeInt = 0
     accumulate: PositiveInt = 1  # batches a step
     clip_norm: PositiveFloat | None = None  # of the gradients of each optimizer's parameters
-    precision: Precision = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     compile: Literal["off", "on", "default", "reduce-overhead", "max-autotune"] = "off"
     channels_last: bool = False
     ema_decay: Fraction | None = None  # validate and keep an exponential moving average of the weights
     monitor: str = "valid_accuracy"  # the number of an epoch that says which is best
-    mode: Literal["max", "min"] = "max"
+    mode: Literal["max", "min"] | None = None  # whether more of it is better, or less; None: less of a loss, else more
     keep: Literal["best", "last"] = "best"  # which weights become the built model
     patience: PositiveInt | None = None  # epochs without a better one that end training
     parallel: Literal["ddp", "fsdp"] = "ddp"  # several processes have the whole model each, or a share of it
     roles: Mapping[str, Role] = field(default_factory=dict)
-    vectorised_seeds: int | None = None  # so many trainings at once: of runtime.seed, and of the numbers after it
+    vectorised_seeds: PositiveInt | None = None  # so many trainings at once: of runtime.seed, and of those after it
+
+    @property
+    def direction(self) -> Literal["max", "min"]:
+        """Which of two monitored numbers is better."""
+        return self.mode or ("min" if self.monitor.endswith("loss") else "max")
 
 
 class Trainer(Engine):
@@ -102,7 +111,7 @@ class Trainer(Engine):
         outputs = model(batch.inputs)
         values = {"loss": self.loss(outputs, batch.targets)}
         if outputs.ndim == 2 and not batch.targets.is_floating_point():
-            values["accuracy"] = (outputs.argmax(dim=1) == batch.targets).float().mean()
+            values["accuracy"] = (outputs.argmax(dim=1) == batch.targets).double().mean()
         return values
 
     def build_optimizer(self, module: nn.Module, choice: OptimizerChoice) -> Optimizer:
@@ -111,7 +120,7 @@ class Trainer(Engine):
 
     def build_scheduler(self, optimizer: Optimizer, choice: SchedulerChoice, num_steps: int) -> LRScheduler:
         """Return the schedule of the learning rate, stepped `num_steps` times."""
-        return optimizing.build_scheduler(choice, optimizer, num_steps, self.config.mode)
+        return optimizing.build_scheduler(choice, optimizer, num_steps, self.config.direction)
 
     def on_fit_start(self) -> None:
         """Everything is built; nothing is trained, or training is about to be resumed."""
@@ -129,19 +138,18 @@ class Trainer(Engine):
         """Training is over; the model has the weights that are kept."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs besides: the trainer's numbers and texts, and what it has frozen.
+        """Return what a resumed training needs besides: what the trainer has frozen.
 
-        A subclass that changes more on itself while training (tensors, a memory of samples) extends this and
-        `load_state_dict`. Tensors, numbers, texts, and lists, tuples and dicts of them can be kept.
+        Its attributes that are numbers, texts or None are kept anyway, those of each process. A subclass that changes
+        more on itself while training (tensors, a memory of samples) extends this and `load_state_dict`. Tensors,
+        numbers, texts, and lists, tuples and dicts of them can be kept.
         """
         return {
-            "attributes": {name: v for name, v in vars(self).items() if isinstance(v, int | float | str)},
-            "frozen": [name for name, p in self.model.named_parameters() if not p.requires_grad],  # hooks may thaw it
-        }
+            "frozen": [name for name, p in self.model.named_parameters() if not p.requires_grad]
+        }  # hooks may thaw it
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned, extended or not; the model and its parts are built by then."""
-        vars(self).update(state["attributes"])
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name not in state["frozen"])
 
@@ -155,18 +163,15 @@ class Trainer(Engine):
         number, MemoryError where the device has too little memory.
         """
         status = "failed"
+        advice = " and raise train.accumulate by as much, or set train.precision: bf16"
         try:
-            self._build(model, train, valid)
-            self._fit(train, valid)
+            with self.explain_memory(train, advice):
+                self._build(model, train, valid)
+                self._fit(train, valid)
+            model = self._replicas.make_whole(model)
+            _check_weights(model)
             status = "finished"
-            return self._replicas.make_whole(model)
-        except RuntimeError as error:
-            if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
-                raise
-            raise MemoryError(
-                f"{self.device.type} memory is too small for batches of {train.config.batch_size}: lower "
-                "loader.batch_size and raise train.accumulate by as much, or set train.precision: bf16"
-            ) from error
+            return model
         finally:
             self.loggers.finish(status)
 
@@ -182,14 +187,18 @@ class Trainer(Engine):
         for part in self.parts:
             if progress.step % part.every:
                 continue
-            if len(self.parts) > 1:  # the loss of a generator goes through the discriminator, and must not train it
-                for other in self.parts:
-                    other.set_trainable(other is part)
-            with self._replicas.batch(self._forward, is_last=is_last, is_idle=is_idle):
-                with self._autocast:
-                    found = self._forward(batch, part.name)
-                named = _name_losses(found)
-                part.backward(named["loss"] if weight == 1.0 else named["loss"] * weight)
+            others = [other for other in self.parts if other is not part]
+            for other in others:  # the loss of a generator goes through the discriminator, and must not train it
+                other.hold()
+            named: Values = {}
+            if part.is_trainable:
+                with self._replicas.batch(self._forward, is_last=is_last, is_idle=is_idle):
+                    with self._autocast:
+                        found = self._forward(batch, part.name)
+                    named = _name_losses(found)
+                    part.backward(named["loss"] if weight == 1.0 else named["loss"] * weight)
+            for other in others:
+                other.release()
             if is_last:
                 part.update()
             for name, value in named.items():
@@ -284,7 +293,7 @@ class Trainer(Engine):
         self.on_fit_start()
         self.loggers.start({"num_steps": self.steps.total})
         if self.checkpoints:
-            self.checkpoints.resume(self._list_stateful(), {"meter": progress.meter})
+            self.checkpoints.resume(self._list_stateful(), self._list_own())
         for row in progress.rows:
             self.loggers.log_epoch(row)
         self._started, self._started_at = time.perf_counter(), progress.step / max(1, self.steps.total)
@@ -292,6 +301,7 @@ class Trainer(Engine):
         while progress.step < self.steps.total and not self._is_patience_over():
             row = self._run_epoch(train, valid)
             self.on_epoch_end(row)
+            row = {name: v.item() if isinstance(v, np.generic | Tensor) else v for name, v in row.items()}
             row = gather(row)[0]  # all go by what the first process says
             self._compare(row)
             progress.end_epoch(row)
@@ -302,8 +312,6 @@ class Trainer(Engine):
             self._replicas.state_of(self.model).load_state_dict(progress.best_weights)
         elif self.average:
             self.model.load_state_dict(self.average.module.state_dict())
-        for part in self.parts:
-            part.set_trainable(True)
         self.on_fit_end()
 
     def _run_epoch(self, train: Loader, valid: Loader) -> dict[str, Any]:
@@ -321,6 +329,10 @@ class Trainer(Engine):
         means = meter.means()
         row = {"epoch": epoch, "step": progress.step, **{f"train_{name}": value for name, value in means.items()}}
         row |= {f"valid_{name}": value for name, value in self.validate(valid).items()}
+        for name in (name for name, value in row.items() if is_loss(name) and not math.isfinite(value)):
+            raise FloatingPointError(
+                f"the {name} is {row[name]} after step {progress.step} (epoch {epoch}): {_LOWER_LR}"
+            )
         for part in self.parts:
             prefix = "" if part.name == WHOLE else f"{part.name}_"
             row[f"{prefix}learning_rate"] = float(part.optimizer.param_groups[0]["lr"])  # numpy may have computed it
@@ -379,7 +391,7 @@ class Trainer(Engine):
 
     def _write_checkpoint(self) -> None:
         if self.checkpoints:
-            self.checkpoints.write(self.progress.step, self._list_stateful(), {"meter": self.progress.meter})
+            self.checkpoints.write(self.progress.step, self._list_stateful(), self._list_own())
 
     def _check_values(self) -> None:
         """Raise FloatingPointError where a loss of this epoch is no finite number."""
@@ -391,7 +403,7 @@ class Trainer(Engine):
             step = (epoch - 1) * self.steps.in_epoch + batch // self.config.accumulate + 1
             raise FloatingPointError(
                 f"the {name} is {value} at step {step} (epoch {epoch}, batch {batch + 1} of {len(self.steps.loader)}): "
-                "lower train.optimizer.lr, or set train.clip_norm"
+                f"{_LOWER_LR}"
             )
 
     def _compare(self, row: dict[str, Any]) -> None:
@@ -399,7 +411,7 @@ class Trainer(Engine):
         monitored = self._read_monitored(row)
         if monitored is not None:
             weights = self.average.module if self.average else self._replicas.state_of(self.model)
-            self.progress.compare(monitored, self.config.mode, weights)
+            self.progress.compare(monitored, self.config.direction, weights)
         for part in self.parts:
             part.end_epoch(monitored)
 
@@ -427,6 +439,17 @@ class Trainer(Engine):
         if self.average:
             parts["average"] = self.average
         return {**parts, "trainer": self, "progress": self.progress}
+
+    def _list_own(self) -> dict[str, Divided]:
+        """Return what changes in each process by itself, by name."""
+        return {"meter": self.progress.meter, "attributes": Attributes(self)}
+
+
+def _check_weights(model: nn.Module) -> None:
+    """Raise FloatingPointError where the last update broke what no loss shows any more."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise FloatingPointError(f"the weights of {name} are not finite after the last step: {_LOWER_LR}")
 
 
 def _name_losses(found: Tensor | Values) -> Values:

@@ -265,7 +265,7 @@ class VectorisedTrainer(Trainer):
         for index, (progress, means) in enumerate(zip(self._each.values(), self._means, strict=True)):
             monitored = self._read_monitored({**row, **means})
             if monitored is not None:
-                progress.compare(monitored, self.config.mode, Slice(self._stacked, index))
+                progress.compare(monitored, self.config.direction, Slice(self._stacked, index))
         for part in self.parts:
             part.end_epoch(None)
 

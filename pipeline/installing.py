@@ -7,9 +7,8 @@ import sys
 
 
 def suggest_install(*requirements: str) -> str:
-    """Return a command to paste; an environment that `make` made is filled by the pip of the Python that it is of."""
+    """Return a command to paste anywhere; an environment without pip is filled by the pip of the Python that it is of."""
     if importlib.util.find_spec("pip"):
         return shlex.join(["pip", "install", *requirements])
-    python = os.path.join(sys.prefix, "bin", "python")
-    inside = os.path.relpath(python)
-    return shlex.join(["python3", "-m", "pip", "--python", min(inside, python, key=len), "install", *requirements])
+    ours, base = (os.path.join(prefix, "bin", "python3") for prefix in (sys.prefix, sys.base_prefix))
+    return shlex.join([base, "-m", "pip", "--python", ours, "install", *requirements])

@@ -21,11 +21,13 @@ _BOUNDS = {
     "exclusiveMaximum": " below {}",
 }
 
-# JSON has one kind of number, Python two: 40.0 epochs would fail later and far away.
+# JSON has one kind of number, Python two: 40.0 epochs would fail later and far away. YAML also has .nan, no number.
 _Validator = validators.extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ).redefine(
+        "number", lambda _, value: isinstance(value, int | float) and not isinstance(value, bool) and value == value
     ),
 )
 

@@ -40,9 +40,9 @@ _METHODS = {
         ("torch", "Tensor"),
     ),
     "trainer": (
-        "def loss(self, logits: Tensor, targets: Tensor) -> Tensor:",
-        '"""Return the mean loss of a batch: logits (batch, classes), targets (batch,)."""',
-        "return super().loss(logits, targets)",
+        "def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:",
+        '"""Return the mean loss of a batch: outputs (batch, classes), targets (batch,)."""',
+        "return super().loss(outputs, targets)",
         ("torch", "Tensor"),
     ),
     "evaluator": (

@@ -14,7 +14,7 @@ from pipeline.stages.task import Task
 LAUNCHED = "FORCE_LAUNCHED"  # the folder of the task that several processes work on, in their environment
 LOST_OTHERS = 75  # the exit status of a process that failed only because another one is gone
 
-_SIGNS = ("gloo", "Connection closed by peer", "Connection reset by peer", "Connection was likely closed")
+_SIGNS = ("/gloo/", "Connection closed by peer", "Connection reset by peer", "Connection was likely closed")
 
 
 def is_one_of_several(folder: Path) -> bool:

@@ -44,13 +44,13 @@ class ProgressFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._state: dict[str, Any] = {"version": 1, "status": "running", "step": 0, "fraction": 0.0, "metrics": {}}
+        self._state: dict[str, Any] = {"version": 1, "step": 0, "fraction": 0.0, "metrics": {}}
 
     def start(self, facts: Mapping[str, Any]) -> None:
         """Write what is known from the start."""
         num_epochs = facts.get("params", {}).get("train", {}).get("epochs")
         known = {"experiment": facts.get("experiment", ""), "num_steps": facts.get("num_steps")}
-        self._write({**known, "num_epochs": num_epochs, "started_at": _now()}, {})
+        self._write({**known, "num_epochs": num_epochs, "started_at": _now(), "status": "running"}, {})
 
     def log_step(self, step: int, values: Mapping[str, float]) -> None:
         """Write where the training is."""

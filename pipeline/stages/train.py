@@ -45,7 +45,7 @@ def run(task: Task) -> dict[str, float]:
     """
     dataset = read_dataset(Path(task.inputs["prepare"]))
     seed = task.config("engine", "runtime").seed
-    seeds = range(seed, seed + max(1, task.config("trainer", "train").vectorised_seeds or 1))
+    seeds = range(seed, seed + max(1, getattr(task.config("trainer", "train"), "vectorised_seeds", None) or 1))
     first, *others = [_build(task, dataset, each) for each in seeds]
     trainer, model = first.trainer, first.model
     trainer.checkpoints = checkpoints = _open_checkpoints(task)
@@ -84,7 +84,7 @@ def _build(task: Task, dataset: Dataset, seed: int) -> _Built:
 def _fit(task: Task, first: _Built, others: Sequence[_Built]) -> list[nn.Module]:
     """Train the model of each seed; return them."""
     trainer, train, valid, model = first
-    if trainer.config.vectorised_seeds is None:
+    if not others:
         fitted = trainer.fit(model, train, valid)
         return [model if fitted is None else fitted]  # a trainer's own `fit` may train in place, and return nothing
     if task.params.get("model", {}).get(INIT_FROM):

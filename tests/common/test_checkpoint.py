@@ -142,8 +142,8 @@ def _empty(path: Path) -> None:
 
 def _change_the_version(path: Path) -> None:
     content = path.read_bytes()
-    assert b"\nforce checkpoint 3 " in content
-    path.write_bytes(content.replace(b"\nforce checkpoint 3 ", b"\nforce checkpoint 9 "))
+    assert b"\nforce checkpoint 4 " in content
+    path.write_bytes(content.replace(b"\nforce checkpoint 4 ", b"\nforce checkpoint 9 "))
 
 
 def _put_weights_of_others(path: Path) -> None:
@@ -545,3 +545,11 @@ def test_nothing_is_torn_when_the_process_dies_while_it_writes(tmp_path: Path) -
         assert 1 <= len(_names(tmp_path)) <= 3  # a process may die before it deletes the oldest
     assert last
     assert num_torn
+
+
+def test_training_is_done_when_its_folder_is_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "states"
+    checkpoints = Checkpoints(folder)
+    folder.rmdir()
+    checkpoints.finish()
+    assert caplog.messages[0].startswith("the training is not marked as finished, and would be resumed: ")

@@ -55,6 +55,13 @@ def test_precision_is_the_best_that_has_at_least_the_recall() -> None:
     assert (precisions[0], precisions[33], precisions[34], precisions[100]) == (1.0, 1.0, 0.75, 0.75)
 
 
+def test_recall_of_so_many_hundredths_is_reached_by_as_many_of_a_hundred() -> None:
+    # hits and misses in turns: of 100 hits, the nth comes at a precision of n / (2n - 1)
+    logits, targets = -torch.arange(200.0)[:, None], (torch.arange(200) % 2 == 0).long()[:, None]
+    rows = Curves(Predictions(logits, targets, torch.arange(200))).precision_recall()
+    assert _column(rows, "precision")[1:] == pytest.approx([n / (2 * n - 1) for n in range(1, 101)])
+
+
 def test_equal_probabilities_are_one_threshold() -> None:
     rows = Curves(
         Predictions(torch.zeros(4, 1), torch.tensor([[1], [0], [0], [0]]), torch.arange(4))

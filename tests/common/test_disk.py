@@ -4,6 +4,7 @@ import ctypes
 import mmap
 import os
 import platform
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,19 @@ def test_advice_is_left_out_when_there_is_nothing_to_advise_on(monkeypatch: pyte
     monkeypatch.setattr(disk, "_madvise", None)
     disk._read(torch.zeros(4))
     assert next(announce([torch.zeros(4)], [torch.tensor([1, 0])], 1)).tolist() == [1, 0]
+
+
+def test_nothing_more_is_read_when_an_epoch_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Tensor] = []
+    is_left = threading.Event()
+
+    def read_slowly(run: Tensor) -> None:
+        read.append(run)
+        is_left.wait()
+
+    monkeypatch.setattr(disk, "_read", read_slowly)
+    rows = announce([torch.arange(10_000)], list(torch.arange(0, 10_000, 100).split(5)), 10)  # 50 runs a window
+    next(rows)
+    threading.Timer(0.1, is_left.set).start()
+    rows.close()
+    assert len(read) < 50

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from common.dataset import Batch
 from common.engine import Config, Engine, choose_device, seed_everything
@@ -35,7 +35,12 @@ def _draw(seed: int) -> list[float]:
 
 def test_device_is_the_one_named() -> None:
     assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("cuda") == torch.device("cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_is_refused_where_there_is_none() -> None:
+    with pytest.raises(ValueError, match=r"runtime.device is cuda, and torch finds no GPU here: set it to auto"):
+        choose_device("cuda")
 
 
 def test_device_is_one_that_computes_when_auto() -> None:
@@ -120,3 +125,12 @@ def test_forward_pass_computes_in_the_precision(precision: Any, dtype: torch.dty
     with Engine(RUNTIME).autocast(precision):
         assert layer(torch.ones(1, 3)).dtype == dtype
     assert layer(torch.ones(1, 3)).dtype == layer.weight.dtype == torch.float32
+
+
+def test_size_of_a_batch_is_named_when_predicting_takes_too_much_memory() -> None:
+    class Hungry(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return torch.zeros(2**50)
+
+    with pytest.raises(MemoryError, match=r"cpu memory is too small for batches of \d+: lower loader.batch_size$"):
+        Engine(Config(device="cpu")).predict(Hungry(), make_loader(make_dataset().valid))

@@ -52,6 +52,17 @@ def _noise(batches: Loader, epoch: int) -> Tensor:
     return batch.inputs[0] + batches.samples.inputs[row]
 
 
+@pytest.mark.parametrize("num_rows", [46, 48])
+def test_order_is_refused_when_it_has_not_a_row_a_sample(num_rows: int) -> None:
+    class OtherLoader(Loader):
+        def order(self, generator: torch.Generator) -> Tensor:
+            return torch.arange(num_rows) % 47
+
+    batches = OtherLoader(make_dataset().train, loader.Config(), training=True, seed=0)
+    with pytest.raises(ValueError, match=f"OtherLoader.order returned {num_rows} rows, and the split has 47 samples"):
+        next(batches.epoch(0))
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_each_sample_comes_once_an_epoch(training: bool) -> None:
     split = make_dataset().train

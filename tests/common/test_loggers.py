@@ -116,3 +116,10 @@ def test_table_has_a_column_for_each_key_when_rows_differ(tmp_path: Path) -> Non
     history.log_epoch({"epoch": 2, "loss": 0.25, "rate": 0.1})
     history.finish("finished")
     assert (tmp_path / "history.csv").read_text() == "epoch,loss,rate\n1,0.5,\n2,0.25,0.1\n"
+
+
+def test_only_the_history_hears_of_the_end_when_nothing_began(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    listener = Listener()
+    Loggers([History(tmp_path), listener]).finish("failed")
+    assert (listener.heard, caplog.messages) == ([], [])
+    assert (tmp_path / "history.csv").exists()

@@ -81,21 +81,25 @@ def test_first_value_that_is_no_finite_number_is_found(value: float) -> None:
 
 def test_first_strange_value_is_found_when_names_differ() -> None:
     filled = Meter()
-    for values in ({"b": 1.0}, {"a": 1.0, "b": math.inf}, {"a": math.inf, "b": 1.0}):
+    for values in (
+        {"b_loss": 1.0, "b": math.nan},
+        {"loss": 1.0, "b_loss": math.inf},
+        {"loss": math.inf, "b_loss": 1.0},
+    ):
         filled.add(_tensors(values), 1)
     filled.fetch()
-    assert filled.find_strange() == (1, "b", math.inf)
+    assert filled.find_strange() == (1, "b_loss", math.inf)
 
 
 def test_strange_value_is_found_once_and_where_it_is() -> None:
     filled = _of(1.0, 2.0)
     filled.fetch()
     assert filled.find_strange() is None
-    filled.add(_tensors({"other": 1.0, "loss": 1.0}), 1)
-    filled.add(_tensors({"other": math.inf}), 1)
+    filled.add(_tensors({"other_loss": 1.0, "loss": 1.0}), 1)
+    filled.add(_tensors({"other_loss": math.inf}), 1)
     assert filled.find_strange() is None  # it is not fetched yet
     filled.fetch()
-    assert filled.find_strange() == (3, "other", math.inf)
+    assert filled.find_strange() == (3, "other_loss", math.inf)
     assert filled.find_strange() is None
 
 

@@ -239,9 +239,17 @@ def test_schedule_waits_when_nothing_is_monitored() -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
 
 
-def test_no_gradients_are_computed_when_a_part_is_not_trainable() -> None:
+def test_no_gradients_are_computed_while_a_part_is_held() -> None:
     part, layer = _make_part()
-    part.set_trainable(False)
+    part.hold()
     assert not layer(torch.ones(1, 3)).requires_grad
-    part.set_trainable(True)
+    part.release()
     assert layer(torch.ones(1, 3)).requires_grad
+
+
+def test_what_was_frozen_stays_so_when_a_part_is_released() -> None:
+    part, layer = _make_part()
+    layer.weight.requires_grad_(False)
+    part.hold()
+    part.release()
+    assert not layer.weight.requires_grad

@@ -27,6 +27,8 @@ def _compare(values: list[float], mode: Any = "max") -> tuple[Progress, list[int
         ([0.2, 0.9, 0.5], "max", 0.9, 1, [0, 0, 1]),
         ([0.2, 0.9, 0.5], "min", 0.2, 0, [0, 1, 2]),
         ([0.5, 0.5, 0.4, 0.5], "max", 0.5, 3, [0, 1, 2, 3]),  # as good is not better
+        ([0.5, 0.5 + 1e-8, 0.5 - 1e-8], "max", 0.5 - 1e-8, 2, [0, 1, 2]),  # nor is what rounding makes of it
+        ([0.5, 0.5 + 1e-5], "max", 0.5 + 1e-5, 1, [0, 0]),
         ([math.nan, 0.1, math.nan], "max", 0.1, 1, [1, 0, 1]),
         ([-math.inf, math.inf], "max", math.inf, 1, [0, 0]),
     ],

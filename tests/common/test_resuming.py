@@ -23,6 +23,7 @@ from common.loggers import Loggers
 from common.meter import Values
 from common.model import ConvNet
 from common.roles import Role
+from common.stateful import Attributes
 from common.trainer import Trainer
 from experiments.random_shifts.loader import ShiftingLoader
 from tests.datasets import make_dataset, make_loader
@@ -208,7 +209,7 @@ def test_killed_training_goes_on_to_the_bit(tmp_path: Path, name: str, device: s
     again = _train(name, tmp_path, device=device)
     assert is_equal(again.weights, whole.weights)
     assert str(again.rows) == str(whole.rows)  # as text, nan is nan
-    assert again.trainer.state_dict()["attributes"].keys() == whole.trainer.state_dict()["attributes"].keys()
+    assert Attributes(again.trainer).state_dict().keys() == Attributes(whole.trainer).state_dict().keys()
 
 
 @pytest.mark.parametrize("name", ["plain", "custom", "thawing", "twice"])

@@ -96,6 +96,16 @@ def test_tied_weights_come_back_tied(tmp_path: Path) -> None:
     assert torch.equal(read.first.weight, model.first.weight)
 
 
+def test_bytes_are_equal_when_weights_have_several_names(tmp_path: Path) -> None:
+    model, files = nn.Sequential(*(nn.Linear(2, 2) for _ in range(6))), set()
+    for layer, first in zip(model[3:], model, strict=False):
+        layer.weight = first.weight  # type: ignore[assignment]
+    for _ in range(8):
+        write_model(model, Config(), make_dataset().metadata, tmp_path)
+        files.add((tmp_path / "weights.safetensors").read_bytes())
+    assert len(files) == 1
+
+
 def test_metadata_that_the_model_was_built_for_stands_beside_it(tmp_path: Path) -> None:
     metadata = make_dataset().metadata
     write_model(_trained_net(), ConvNetConfig(channels=2), metadata, tmp_path)

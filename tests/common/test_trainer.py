@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,12 @@ from common import data
 from common.dataset import Batch
 from common.loader import Loader
 from common.meter import Values
+from common.roles import Role
 from common.trainer import Trainer
 from tests.datasets import make_dataset
 from tests.trainings import (
     SGD,
+    Killed,
     Notes,
     Weights,
     copy_weights,
@@ -43,7 +46,7 @@ class ScriptedTrainer(Trainer):
         """Return the next scripted accuracy, and a loss that is as large."""
         self.seen: list[Weights] = [*getattr(self, "seen", []), copy_weights(self.model)]
         value = self.script[len(self.seen) - 1]
-        return {"accuracy": value, "loss": value}
+        return {"accuracy": value, "loss": 0.0 if math.isnan(value) else value}
 
 
 class RateTrainer(Trainer):
@@ -325,9 +328,9 @@ def test_training_stops_when_losses_are_infinite_both_ways() -> None:
             loss = super().compute_loss(model, batch, role)
             assert isinstance(loss, Tensor)
             self.sign = -getattr(self, "sign", -1)
-            return {"loss": loss, "other": torch.tensor(self.sign * math.inf)}
+            return {"loss": loss, "other_loss": torch.tensor(self.sign * math.inf)}
 
-    with pytest.raises(FloatingPointError, match="the other is inf at step 1"):
+    with pytest.raises(FloatingPointError, match="the other_loss is inf at step 1"):
         fit(make_trainer(TornTrainer))
 
 
@@ -627,3 +630,88 @@ def test_training_is_refused_when_there_is_nothing_to_train_on() -> None:
     dataset.train.tensors = tuple(tensor[:0] for tensor in dataset.train.tensors)
     with pytest.raises(ValueError, match="the train split is empty"):
         fit(make_trainer(), dataset=dataset)
+
+
+def test_lower_is_better_when_a_loss_is_monitored_and_the_config_does_not_say() -> None:
+    weights, trainer = _fit_scripted((0.9, 0.2, 0.5), monitor="valid_loss")
+    assert [is_equal(weights, seen) for seen in trainer.seen] == [False, True, False]
+
+
+def test_training_stops_when_the_validation_loss_is_no_finite_number() -> None:
+    class StrangeTrainer(Trainer):
+        def valid_step(self, model: nn.Module, batch: Batch) -> Values:
+            return {"loss": torch.tensor(math.nan), "accuracy": torch.tensor(0.5)}
+
+    with pytest.raises(FloatingPointError, match=r"the valid_loss is nan after step 3 \(epoch 1\): lower train"):
+        fit(make_trainer(StrangeTrainer))
+
+
+def test_training_fails_when_its_last_update_breaks_the_weights() -> None:
+    class BlindTrainer(Trainer):
+        def validate(self, valid: Loader) -> dict[str, float]:
+            return {}
+
+    config = {"epochs": None, "steps": 1, "scheduler": None, "optimizer": {"name": "SGD", "lr": math.inf}}
+    notes = Notes()
+    with pytest.raises(FloatingPointError, match=r"the weights of .* are not finite after the last step: lower train"):
+        fit(make_trainer(BlindTrainer, **config), notes=notes)
+    assert math.isfinite(notes.rows[0]["train_loss"])
+
+
+def test_training_goes_on_when_what_is_no_number_is_no_loss() -> None:
+    trainer = make_trainer(LoggingTrainer, epochs=1)
+    assert isinstance(trainer, LoggingTrainer)
+    trainer.extra = {"rare_error": math.nan}
+    assert math.isnan(fit(trainer).rows[0]["train_rare_error"])
+
+
+def test_numbers_of_numpy_and_torch_are_plain_in_the_history() -> None:
+    class MeasuringTrainer(Trainer):
+        def on_epoch_end(self, row: dict[str, Any]) -> None:
+            row |= {"median": np.float32(0.5), "norm": torch.tensor(0.25)}
+
+    row = fit(make_trainer(MeasuringTrainer, epochs=1)).rows[0]
+    assert (type(row["median"]), type(row["norm"])) == (float, float)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_what_a_hook_froze_is_not_trained_when_there_are_roles(precision: str) -> None:
+    class FreezingTrainer(Trainer):
+        def on_fit_start(self) -> None:
+            self.model.get_submodule("features").requires_grad_(False)
+
+    net = make_net()
+    before = copy_weights(net)
+    config = {"roles": {"features": Role(), "classifier": Role()}, "precision": precision}
+    fit(make_trainer(FreezingTrainer, **config, optimizer={"name": "SGD", "lr": 0.1}), net)
+    changed = {name.partition(".")[0] for name, p in net.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {"classifier"}
+
+
+class ForgettingTrainer(Trainer):
+    """Has a number until the first step, and trains less without."""
+
+    number: float | None
+
+    def on_fit_start(self) -> None:
+        """Begin with the number."""
+        self.number = 1.0
+
+    def compute_loss(self, model: nn.Module, batch: Batch, role: str) -> Tensor:
+        """Return the loss, as large as the number says."""
+        loss = super().compute_loss(model, batch, role)
+        assert isinstance(loss, Tensor)
+        return loss * (self.number or 0.5)
+
+    def on_step_end(self, step: int) -> None:
+        """Forget it."""
+        self.number = None
+
+
+def test_what_has_become_none_is_so_when_training_is_resumed(tmp_path: Path) -> None:
+    config = {"optimizer": {"name": "SGD", "lr": 0.1}}
+    whole = fit(make_trainer(ForgettingTrainer, **config))
+    with pytest.raises(Killed):
+        fit(open_checkpoints(make_trainer(ForgettingTrainer, **config), tmp_path), notes=Notes(lambda r: len(r) == 2))
+    again = fit(open_checkpoints(make_trainer(ForgettingTrainer, **config), tmp_path))
+    assert is_equal(again.weights, whole.weights)

@@ -107,6 +107,14 @@ def test_call_is_refused_when_the_folder_is_in_no_checkout(checkout: Checkout, f
             "1:29: 'params.train.clip_norm' is 0, wanted a number above 0 or nothing",
         ),
         (
+            "params: {train: {precision: bf32}}\n",
+            '1:29: \'params.train.precision\' is "bf32", wanted one of "fp32", "bf16", "fp16"',
+        ),
+        (
+            "params: {train: {clip_norm: .nan}}\n",
+            "1:29: 'params.train.clip_norm' is NaN, wanted a number above 0 or nothing",
+        ),
+        (
             "params: {train: {ema_decay: 1.0}}\n",
             "1:29: 'params.train.ema_decay' is 1.0, wanted a number of at least 0 and below 1 or nothing",
         ),

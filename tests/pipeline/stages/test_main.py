@@ -115,6 +115,14 @@ def test_stage_leaves_the_reason_and_its_place_when_a_component_fails(checkout: 
     assert not (target / "facts.json").exists()
 
 
+def test_stage_fails_at_a_breakpoint_as_nobody_can_type(checkout: Checkout) -> None:
+    checkout.experiment("broken", data=BROKEN.replace('raise RuntimeError("the disk is on fire")', "breakpoint()"))
+    target = _write_task(checkout, "experiments.broken.data", "BrokenDigits")
+    with start_stage(target, checkout.root) as process:
+        assert process.wait(PATIENCE_S) == 1
+    assert read_json(target / "failure.json")["type"] == "BdbQuit"
+
+
 def test_stage_ends_when_its_standard_input_is_closed(checkout: Checkout) -> None:
     checkout.experiment("endless", data=ENDLESS)
     target = _write_task(checkout, "experiments.endless.data", "EndlessDigits")

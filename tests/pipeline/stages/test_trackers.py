@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensorboard.summary.writer import event_file_writer
 
 from common.loggers import Logger
 from pipeline.bars import read_progress
@@ -90,6 +91,8 @@ def test_file_says_where_the_training_is(tmp_path: Path) -> None:
     assert state["metrics"] == {"train_loss": 1, "samples_per_s": 100, "valid_accuracy": 0.25}
     file.finish("failed")
     assert read_file(path)["status"] == "failed"
+    file.start(FACTS)  # a trainer may fit more than once
+    assert read_file(path)["status"] == "running"
 
 
 def test_file_can_be_read_when_the_figures_are_none(tmp_path: Path) -> None:
@@ -195,6 +198,8 @@ Reader = Callable[[Task], Points]
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep trackers off the network, and end MLflow's run where a test leaves it as a killed training does."""
+    counter = event_file_writer.AtomicCounter(100)  # part of a name: of two of one second, 10 came before 9
+    monkeypatch.setattr(event_file_writer, "_global_uid", counter)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "WANDB_PROJECT"):
