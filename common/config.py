@@ -25,16 +25,18 @@ PositiveFloat = float
 Fraction = float  # from 0 to 1, which itself is too much
 
 
-def config_class(component: type) -> type[Any]:
-    """Return the `Config` dataclass that stands beside a component, or beside the class it extends.
+@dataclasses.dataclass(frozen=True)
+class NoParams:
+    """The config of a component that has none."""
 
-    Raises TypeError where neither the component's module nor that of an ancestor has one.
-    """
+
+def config_class(component: type) -> type[Any]:
+    """Return the `Config` dataclass that stands beside a component, or beside the class it extends, if any does."""
     for ancestor in component.__mro__:
         candidate = getattr(sys.modules.get(ancestor.__module__), "Config", None)
         if isinstance(candidate, type) and dataclasses.is_dataclass(candidate):
             return candidate
-    raise TypeError(f"no dataclass 'Config' beside {component.__qualname__} or the classes it extends")
+    return NoParams
 
 
 def build_config(component: type, section: Mapping[str, Any]) -> Any:

@@ -280,6 +280,19 @@ class Trainer(Engine):
                 f"{name} needs a validation split, and it is empty: raise data.valid_fraction, or monitor train_loss"
             )
 
+    @torch.no_grad()
+    def _check_monitored_name(self, valid: Loader) -> None:
+        """Raise ValueError where the first batch of the validation shows that nothing has the monitored name."""
+        name = self.config.monitor
+        is_extended = any(getattr(type(self), m) is not getattr(Trainer, m) for m in ("validate", "on_epoch_end"))
+        if is_extended or not len(valid) or not name.startswith("valid_"):
+            return
+        self.model.eval()
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), self._autocast:
+            names = [f"valid_{key}" for key in self.valid_step(self.model, next(iter(valid.epoch(0, 0, 1))))]
+        if name not in names:
+            raise ValueError(f"train.monitor is '{name}', and a validation has {', '.join(names)}")
+
     def _build_average(self) -> AveragedModel | None:
         decay = self.config.ema_decay
         if decay is None:
@@ -291,6 +304,7 @@ class Trainer(Engine):
         if self.processes.num > 1:  # the weights are the same in all of them; what is drawn from now on is not
             torch.manual_seed(self.runtime.seed + self.processes.rank * 1_000_003)
         self.on_fit_start()
+        self._check_monitored_name(valid)
         self.loggers.start({"num_steps": self.steps.total})
         if self.checkpoints:
             self.checkpoints.resume(self._list_stateful(), self._list_own())
@@ -453,12 +467,17 @@ def _check_weights(model: nn.Module) -> None:
 
 
 def _name_losses(found: Tensor | Values) -> Values:
-    """Return what `compute_loss` returned by name. Raises ValueError where the loss itself is not there."""
-    if isinstance(found, Tensor):
-        return {"loss": found}
-    if not isinstance(found.get("loss"), Tensor):
-        raise ValueError(f"compute_loss returned {', '.join(found) or 'nothing'}, and no tensor called 'loss'")
-    return {name: torch.as_tensor(value) for name, value in found.items()}
+    """Return what `compute_loss` returned by name. Raises ValueError where the loss is not there, or trains nothing."""
+    named = {"loss": found} if isinstance(found, Tensor) else found
+    if not isinstance(named, Mapping) or not isinstance(named.get("loss"), Tensor):
+        what = (", ".join(named) or "nothing") if isinstance(named, Mapping) else f"a {type(named).__name__}"
+        raise ValueError(f"compute_loss returned {what}, and no tensor called 'loss'")
+    loss = named["loss"]
+    if loss.ndim:
+        raise ValueError(f"the loss of a batch is to be one number, not {tuple(loss.shape)} of them: take the mean")
+    if not loss.requires_grad:
+        raise ValueError("the loss does not depend on the weights that are trained: was it detached?")
+    return {name: torch.as_tensor(value) for name, value in named.items()}
 
 
 def _check_shards(config: Config) -> None:

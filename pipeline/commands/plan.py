@@ -9,7 +9,7 @@ import click
 from pipeline.changes import Change, find_changes
 from pipeline.cli import print_json
 from pipeline.experiments import Experiment
-from pipeline.planning import PlannedUse
+from pipeline.planning import PlannedUse, State
 from pipeline.project import Project, find_project
 from pipeline.tables import print_table
 from pipeline.tools import git
@@ -42,9 +42,11 @@ def _print_plan(uses: list[PlannedUse], as_json: bool) -> None:
             why = f"inherited from {use.inherited_from}" + (f": {why}" if why else "")
         rows.append([use.experiment, use.planned.stage.name, str(use.planned.state), why])
     print_table(["experiment", "stage", "state", "why"], rows)
-    owned = Counter(use.planned.state for use in uses if not use.inherited_from)
+    # what is inherited is counted too where it runs first: once, whoever inherits it
+    counted = [use.planned for use in uses if not use.inherited_from or use.planned.state != State.UP_TO_DATE]
+    states = Counter({planned.stage.id: planned.state for planned in counted}.values())
     inherited = sum(1 for use in uses if use.inherited_from)
-    counts = [f"{count} {state}" for state, count in sorted(owned.items())]
+    counts = [f"{count} {state}" for state, count in sorted(states.items())]
     click.echo(f"\n{', '.join([*counts, f'{inherited} inherited'])}")
 
 

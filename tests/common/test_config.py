@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import pytest
 
 from common import evaluator, trainer
-from common.config import BuiltModel, OptimizerChoice, build_config, config_class
+from common.config import BuiltModel, NoParams, OptimizerChoice, build_config, config_class
 from common.trainer import Trainer
 from experiments.focal_loss.trainer import Config as FocalConfig
 from experiments.focal_loss.trainer import FocalLossTrainer
@@ -91,9 +91,10 @@ def test_subclass_uses_its_ancestors_config_when_it_imports_that() -> None:
     assert config_class(WorstClassEvaluator) is evaluator.Config
 
 
-def test_config_is_refused_when_no_class_has_one() -> None:
-    with pytest.raises(TypeError, match="no dataclass 'Config' beside BesideNothing"):
-        config_class(BesideNothing)
+def test_component_without_a_config_has_no_params() -> None:
+    assert build_config(BesideNothing, {}) == NoParams()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'depth'"):
+        build_config(BesideNothing, {"depth": 3})
 
 
 def test_fields_are_filled_from_the_section() -> None:

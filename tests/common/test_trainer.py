@@ -378,10 +378,25 @@ def test_what_a_training_says_of_itself_can_be_monitored() -> None:
     assert fit(trainer).trainer.progress.best == min(row["train_loss"] for row in trainer.progress.rows)
 
 
-def test_unknown_monitor_is_refused_with_what_there_is() -> None:
-    names = "epoch, step, train_loss, valid_loss, valid_accuracy, learning_rate, samples_per_s"
-    with pytest.raises(ValueError, match=f"train.monitor is 'valid_f1', and an epoch has {names}"):
-        fit(make_trainer(monitor="valid_f1"))
+def test_unknown_monitor_is_refused_before_the_first_step_with_what_there_is() -> None:
+    trainer = make_trainer(monitor="valid_f1")
+    with pytest.raises(ValueError, match=r"train\.monitor is 'valid_f1', and a validation has valid_loss, valid_acc"):
+        fit(trainer)
+    assert trainer.progress.step == 0
+
+
+@pytest.mark.parametrize("name", ["valid_median", "valid_f1"])
+def test_monitor_is_looked_for_in_a_row_when_a_trainer_adds_to_it(name: str) -> None:
+    class MeasuringTrainer(Trainer):
+        def on_epoch_end(self, row: dict[str, Any]) -> None:
+            row["valid_median"] = 0.5
+
+    trainer = make_trainer(MeasuringTrainer, monitor=name)
+    if name == "valid_median":
+        assert fit(trainer).trainer.progress.best == 0.5
+    else:
+        with pytest.raises(ValueError, match=r"train\.monitor is 'valid_f1', and an epoch has epoch, step, train_loss"):
+            fit(trainer)
 
 
 def test_training_ends_when_patience_is_over() -> None:
@@ -602,6 +617,8 @@ class LoggingTrainer(Trainer):
     ("extra", "message"),
     [
         ({"loss": None}, "compute_loss returned loss, and no tensor called 'loss'"),
+        ({"loss": torch.zeros(16)}, r"the loss of a batch is to be one number, not \(16,\) of them: take the mean"),
+        ({"loss": torch.tensor(1.0)}, "the loss does not depend on the weights that are trained: was it detached?"),
         ({"errors": torch.zeros(16)}, r"'errors' of a batch is to be one number, not \(16,\) of them"),
     ],
 )

@@ -231,7 +231,7 @@ def test_plan_is_made_when_only_an_unrelated_experiment_is_faulty(checkout: Chec
     checkout.experiment("good_one", WIDE)
     planned = force("plan", "good_one")
     assert (planned.status, planned.err) == (0, "")
-    assert planned.out.endswith("\n2 run, 1 inherited\n")
+    assert planned.out.endswith("\n3 run, 1 inherited\n")
 
 
 # params.yaml

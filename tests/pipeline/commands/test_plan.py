@@ -36,6 +36,12 @@ def test_state_and_reason_are_told_of_each_stage_when_people_ask(
     ]
 
 
+def test_inherited_stage_is_counted_once_where_it_runs_first(checkout: Checkout, force: Callable[..., Ended]) -> None:
+    for name in ("a", "b"):
+        checkout.experiment(name, f"params: {{train: {{epochs: {ord(name)}}}}}\n")
+    assert force("plan", "a", "b").out.splitlines()[-1] == "5 run, 2 inherited"
+
+
 def test_reasons_have_a_kind_when_programs_ask(recorded: Checkout, force: Callable[..., Ended]) -> None:
     prepare, train, _ = json.loads(force("plan", "x", "--json").out)
     assert prepare == {
