@@ -245,7 +245,7 @@ def test_role_with_all_defaults_is_one(checkout: Checkout) -> None:
     assert roles == {"features": {"every": 3}, "classifier": {"every": 2}}
 
 
-@pytest.mark.parametrize("value", [".inf", ".nan", "1e-3", "12345678901234567890123"])
+@pytest.mark.parametrize("value", [".inf", "-.inf", "1e-3", "12345678901234567890123"])
 def test_param_is_the_same_when_the_index_remembers_it(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
