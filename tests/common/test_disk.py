@@ -3,7 +3,6 @@
 import ctypes
 import mmap
 import os
-import platform
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -82,7 +81,6 @@ def test_a_run_is_read_once(monkeypatch: pytest.MonkeyPatch, first: int, end: in
     assert sorted(pages) == list(wanted)
 
 
-@pytest.mark.skipif(platform.system() != "Linux", reason="mincore is asked as Linux has it")
 def test_what_is_read_is_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "a"
     save_file({"inputs": torch.rand(64, 2**18)}, path)  # 1 MiB a row

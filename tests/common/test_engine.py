@@ -37,8 +37,8 @@ def test_device_is_the_one_named() -> None:
     assert choose_device("cpu") == torch.device("cpu")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_gpu_is_refused_where_there_is_none() -> None:
+def test_gpu_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"runtime.device is cuda, and torch finds no GPU here: set it to auto"):
         choose_device("cuda")
 

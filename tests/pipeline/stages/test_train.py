@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from common import engine
 from common import trainer as trainer_module
 from common.dataset import Metadata, write_dataset
+from common.loader import Loader
 from common.loggers import History
 from common.model import Model
 from common.saved_model import WeightsError, find_seeds, read_model, write_model
@@ -82,6 +83,18 @@ def _make_task(folder: Path, model: dict[str, Any] | None) -> Task:
     return Task("train", str(folder), str(target), {"prepare": str(data)}, components, params)
 
 
+class OwnTrainer(Trainer):
+    """Takes the params of this module's `Config`, and trains nothing."""
+
+    def __init__(self, config: Any, runtime: engine.Config) -> None:
+        engine.Engine.__init__(self, runtime)
+        self.config = config
+
+    def fit(self, model: nn.Module, train: Loader, valid: Loader) -> nn.Module:
+        """Return the model as it is."""
+        return model
+
+
 class Killed(BaseException):
     """The process ends here."""
 
@@ -129,6 +142,14 @@ def _start(task: Task) -> Iterator[subprocess.Popen[str]]:
     write_json(task.target_dir / "task.json", asdict(task))
     with start_stage(task.target, ROOT) as process:
         yield process
+
+
+def test_trainer_may_have_a_config_without_the_keys_of_the_common_one(tmp_path: Path) -> None:
+    task = _make_task(tmp_path, {"hidden": 6})
+    task.components["trainer"] = [__name__, "OwnTrainer"]
+    task.params["train"] = {"hidden": 3}
+    train.run(task)
+    assert (task.target_dir / "model/weights.safetensors").exists()
 
 
 def test_stage_leaves_model_history_and_config(tmp_path: Path) -> None:
