@@ -4,6 +4,7 @@ Trainer and Evaluator extend `Engine` separately, so that a custom evaluation go
 other way round.
 """
 
+import ctypes
 import logging
 import os
 import random
@@ -25,6 +26,7 @@ from common.parallel import find_processes
 log = logging.getLogger("force")
 
 Precision = Literal["fp32", "bf16", "fp16"]
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -45,6 +47,7 @@ class Engine:
         self.runtime = runtime
         self.device = choose_device(runtime.device)
         self.processes = find_processes()
+        keep_freed_memory()
         seed_everything(runtime)
 
     def autocast(self, precision: Precision) -> AbstractContextManager[Any]:
@@ -107,6 +110,16 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def keep_freed_memory() -> None:
+    """Have memory that tensors gave back stay with the process, where the C library is glibc.
+
+    It would else return to the system after a step, and come back in the next, zeroed and page by page.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None and (mallopt(_MMAP_THRESHOLD, 2**30) or mallopt(_MMAP_THRESHOLD, 2**25)):  # the older's most
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def seed_everything(runtime: Config) -> None:

@@ -41,17 +41,9 @@ class Loader:
         self.config = config
         self.training = training
         self.seed = seed
+        num_left_out = len(self.samples.ids) % config.batch_size if training and config.drop_last else 0
+        self.num_samples = len(self.samples.ids) - num_left_out  # in an epoch
         self.place(torch.device("cpu"))
-
-    @property
-    def num_samples(self) -> int:
-        """The number of samples in an epoch."""
-        num_samples = len(self.samples.ids)
-        return num_samples - num_samples % self.config.batch_size if self._drops_last else num_samples
-
-    @property
-    def _drops_last(self) -> bool:
-        return self.training and self.config.drop_last
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -74,17 +66,14 @@ class Loader:
             self._stored = self.samples.to(device)
 
     def epoch(self, epoch: int, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
-        """Yield the batches `start` to `stop` of one epoch: this process's share of each."""
+        """Return the batches `start` to `stop` of one epoch: this process's share of each."""
         indices = range(start, len(self) if stop is None else min(stop, len(self)))
-        is_transformed = self.training and type(self).transform is not Loader.transform
-        generator = torch.Generator(self.device)
-        for index, batch in zip(indices, self._gather(epoch, indices), strict=True):
-            if self._is_channels_last:
-                batch = batch._replace(inputs=batch.inputs.contiguous(memory_format=torch.channels_last))
-            if is_transformed:
-                place = (self.seed * 1_000_003 + epoch) * 2**20 + index * self.num_processes + self.rank
-                batch = self.transform(batch, generator.manual_seed(place % 2**63))
-            yield batch
+        batches = self._gather(epoch, indices)
+        if self._is_channels_last:
+            batches = map(_order_channels_last, batches)
+        if self.training and type(self).transform is not Loader.transform:
+            batches = self._transform(epoch, indices, batches)
+        return batches
 
     def draw(self, epoch: int) -> Tensor:
         """Return the rows of an epoch, in the order in which its batches have them; on the CPU."""
@@ -130,6 +119,13 @@ class Loader:
             return (self._stored.select(rows) for rows in upcoming)
         return copy_ahead(self._stored, upcoming, size, self.device)
 
+    def _transform(self, epoch: int, indices: range, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield the batches with these indices as the model sees them."""
+        generator = torch.Generator(self.device)
+        for index, batch in zip(indices, batches, strict=True):
+            place = (self.seed * 1_000_003 + epoch) * 2**20 + index * self.num_processes + self.rank
+            yield self.transform(batch, generator.manual_seed(place % 2**63))
+
     def _take_share(self, rows: Tensor) -> Tensor:
         """Return this process's rows of a batch; where there are not enough, one that then counts for nothing."""
         if self.num_processes == 1:
@@ -143,3 +139,7 @@ class Loader:
             return self.config.placement == "device"
         num_bytes = sum(tensor.nbytes for tensor in self.samples)
         return num_bytes <= torch.cuda.mem_get_info(device)[0] // 4
+
+
+def _order_channels_last(batch: Batch) -> Batch:
+    return batch._replace(inputs=batch.inputs.contiguous(memory_format=torch.channels_last))

@@ -85,13 +85,14 @@ class Replicas:
             # A parameter that a loss does not reach keeps its gradient, as it does in one process.
             return DistributedDataParallel(_Forward(model, compute), find_unused_parameters=True)
 
-    @contextmanager
-    def batch(self, forward: Any, *, is_last: bool, is_idle: bool) -> Iterator[None]:
-        """Compute a batch: before the last of a step, gradients need not be averaged; an idle process has no share."""
+    def batch(self, forward: Any, *, is_last: bool, is_idle: bool) -> AbstractContextManager[Any]:
+        """Return the context in which a batch is computed, gradients of which are averaged with those of the last.
+
+        An idle process has no share of the batch.
+        """
         for norm in self._norms:
             norm.is_idle = is_idle
-        with self._defer(forward) if not is_last else nullcontext():
-            yield
+        return nullcontext() if is_last else self._defer(forward)
 
     def make_whole(self, model: nn.Module) -> nn.Module:
         """Return a model that has all weights, on the first process."""

@@ -180,10 +180,10 @@ class Trainer(Engine):
 
         Returns the losses by name.
         """
-        progress, values = self.progress, dict[str, Tensor]()
+        values: dict[str, Tensor] = {}
+        progress = self.progress
         weight = self.steps.weight(progress.epoch + 1, progress.batch)
         is_last = self.steps.is_last(progress.epoch + 1, progress.batch)
-        is_idle = self.steps.loader.share(progress.batch) == 0
         for part in self.parts:
             if progress.step % part.every:
                 continue
@@ -192,7 +192,7 @@ class Trainer(Engine):
                 other.hold()
             named: Values = {}
             if part.is_trainable:
-                with self._replicas.batch(self._forward, is_last=is_last, is_idle=is_idle):
+                with self._replicas.batch(self._forward, is_last=is_last, is_idle=weight == 0.0):
                     with self._autocast:
                         found = self._forward(batch, part.name)
                     named = _name_losses(found)
@@ -468,16 +468,18 @@ def _check_weights(model: nn.Module) -> None:
 
 def _name_losses(found: Tensor | Values) -> Values:
     """Return what `compute_loss` returned by name. Raises ValueError where the loss is not there, or trains nothing."""
-    named = {"loss": found} if isinstance(found, Tensor) else found
-    if not isinstance(named, Mapping) or not isinstance(named.get("loss"), Tensor):
-        what = (", ".join(named) or "nothing") if isinstance(named, Mapping) else f"a {type(named).__name__}"
+    if isinstance(found, Tensor):
+        named, loss = {"loss": found}, found
+    elif isinstance(found, Mapping) and isinstance(found.get("loss"), Tensor):
+        named, loss = {name: torch.as_tensor(value) for name, value in found.items()}, found["loss"]
+    else:
+        what = (", ".join(found) or "nothing") if isinstance(found, Mapping) else f"a {type(found).__name__}"
         raise ValueError(f"compute_loss returned {what}, and no tensor called 'loss'")
-    loss = named["loss"]
     if loss.ndim:
         raise ValueError(f"the loss of a batch is to be one number, not {tuple(loss.shape)} of them: take the mean")
     if not loss.requires_grad:
         raise ValueError("the loss does not depend on the weights that are trained: was it detached?")
-    return {name: torch.as_tensor(value) for name, value in named.items()}
+    return named
 
 
 def _check_shards(config: Config) -> None:

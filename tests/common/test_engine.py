@@ -1,7 +1,11 @@
 """Devices, seeds and the loop over batches."""
 
+import ctypes
 import os
 import random
+import subprocess
+import sys
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -74,6 +78,27 @@ def test_matrix_products_on_a_gpu_repeat_when_the_params_say_so(
     seed_everything(Config(deterministic=deterministic))
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG", "") == expected
     seed_everything(Config())
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+def test_memory_of_one_step_serves_the_next() -> None:
+    lines = """
+        import resource, torch
+        from common.engine import Config, Engine
+        Engine(Config(device="cpu"))
+        def step():
+            for num_values in (10_000, 100_000, 1_000_000, 10_000_000):
+                torch.ones(num_values)
+        def count():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        step()
+        before = count()
+        for _ in range(10):
+            step()
+        print(count() - before)
+    """
+    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(lines)], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 1000  # pages; 100,000 were they asked for again
 
 
 def test_predictions_keep_targets_and_ids_with_their_logits() -> None:
