@@ -131,7 +131,7 @@ class Part:
     @property
     def is_trainable(self) -> bool:
         """Whether there is anything to train: a hook may have frozen all of it."""
-        return any(parameter.requires_grad for parameter in self._list_parameters())
+        return any(p.requires_grad for group in self.optimizer.param_groups for p in group["params"])
 
     def hold(self) -> None:
         """Compute no gradients for this part, until `release`."""
