@@ -30,7 +30,7 @@ def measure(folder: Path) -> list[Figure]:
     torch.set_num_threads(1)
     samples = make_samples(400 * 128, (64,))
     figures = _compare("MLP 64-128-10, batch 128", build_mlp, samples, 128, 21, folder, 1.05)
-    images = make_samples(24 * 32, (3, 32, 32))
+    images = make_samples(48 * 32, (3, 32, 32))
     network = partial(ResNet, 8, 1)
     return figures + _compare("ResNet of 9 layers, 32 × 32, batch 32", network, images, 32, 15, folder, 1.01)
 
