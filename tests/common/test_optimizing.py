@@ -199,6 +199,20 @@ def test_gradients_are_clipped_to_their_norm(scaler: torch.amp.GradScaler | None
     assert torch.allclose(layer.weight, moved - 0.01)  # short ones stay
 
 
+def test_parameters_that_a_hook_adds_are_clipped_held_and_begun_anew() -> None:
+    part, layer = _make_part(clip_norm=0.5)
+    added = nn.Parameter(torch.zeros(4))
+    part.optimizer.add_param_group({"params": [added]})
+    part.backward(layer.weight.sum() * 0 + added.sum() * 10)
+    part.update()
+    assert added.norm().item() == pytest.approx(0.1 * 0.5, rel=1e-4)
+    assert (added.grad, layer.weight.grad) == (None, None)
+    part.hold()
+    assert not added.requires_grad
+    part.release()
+    assert added.requires_grad
+
+
 def test_neither_weights_nor_schedule_move_when_the_scale_was_too_large() -> None:
     layer = _make_layer()
     optimizer = SGD(layer.parameters(), lr=0.1)
