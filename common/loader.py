@@ -7,6 +7,7 @@ and the share: it can begin anywhere.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -41,9 +42,17 @@ class Loader:
         self.config = config
         self.training = training
         self.seed = seed
-        num_left_out = len(self.samples.ids) % config.batch_size if training and config.drop_last else 0
-        self.num_samples = len(self.samples.ids) - num_left_out  # in an epoch
         self.place(torch.device("cpu"))
+
+    @cached_property
+    def num_samples(self) -> int:
+        """The number of samples in an epoch."""
+        num_samples = len(self.samples.ids)
+        return (
+            num_samples - num_samples % self.config.batch_size
+            if self.training and self.config.drop_last
+            else num_samples
+        )
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -112,6 +121,8 @@ class Loader:
         size = self.config.batch_size
         order = self.draw(epoch)[indices.start * size : indices.stop * size].to(self._stored.ids.device)
         shares = [self._take_share(rows) for rows in torch.split(order, size)[: len(indices)]]
+        if len(shares) < len(indices):
+            raise ValueError(f"{type(self).__name__}.draw returned too few rows for {len(self)} batches of {size}")
         upcoming: Iterable[Tensor] = shares
         if self._stored.ids.device.type == "cpu" and self.config.shuffle_window and self.training:
             upcoming = disk.announce(self._stored, shares, max(1, self.config.shuffle_window // size))

@@ -117,8 +117,7 @@ class Part:
         is_updated = self._update_scaled(self._scaler) if self._scaler and self._has_gradients else self._update_plain()
         if self.scheduler is not None and not self._steps_by_epoch and is_updated:
             self.scheduler.step()
-        for parameter in self._list_parameters():  # as zero_grad does, which notes it for a profile: a tenth of a step
-            parameter.grad = None
+        self._forget_gradients()
 
     def end_epoch(self, monitored: float | None) -> None:
         """Step a schedule that counts epochs, or waits for what is monitored to stall."""
@@ -131,7 +130,7 @@ class Part:
     @property
     def is_trainable(self) -> bool:
         """Whether there is anything to train: a hook may have frozen all of it."""
-        return any(p.requires_grad for group in self.optimizer.param_groups for p in group["params"])
+        return any(parameter.requires_grad for parameter in self._list_parameters())
 
     def hold(self) -> None:
         """Compute no gradients for this part, until `release`."""
@@ -161,6 +160,13 @@ class Part:
     def _has_gradients(self) -> bool:
         """Whether there are any: a scaler fails without."""
         return any(parameter.grad is not None for parameter in self._list_parameters())
+
+    def _forget_gradients(self) -> None:
+        if type(self.optimizer).zero_grad is not Optimizer.zero_grad:
+            self.optimizer.zero_grad(set_to_none=True)
+            return
+        for parameter in self._list_parameters():  # as torch's own does, but for the entry in a profile: 6 % of a step
+            parameter.grad = None
 
     def _update_plain(self) -> bool:
         if self._clip_norm is not None:

@@ -86,7 +86,7 @@ class Replicas:
             return DistributedDataParallel(_Forward(model, compute), find_unused_parameters=True)
 
     def batch(self, forward: Any, *, is_last: bool, is_idle: bool) -> AbstractContextManager[Any]:
-        """Return the context in which a batch is computed, gradients of which are averaged with those of the last.
+        """Return the context in which a batch is computed: gradients are averaged with the last batch of a step.
 
         An idle process has no share of the batch.
         """

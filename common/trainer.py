@@ -162,10 +162,11 @@ class Trainer(Engine):
         ValueError where the config does not go with the data or the model, FloatingPointError where a loss is no finite
         number, MemoryError where the device has too little memory.
         """
+        engine.keep_freed_memory()
         status = "failed"
         advice = " and raise train.accumulate by as much, or set train.precision: bf16"
         try:
-            with self.explain_memory(train, advice):
+            with self.explain_memory(train, advice), engine.leave_uninitialised():
                 self._build(model, train, valid)
                 self._fit(train, valid)
             model = self._replicas.make_whole(model)
@@ -468,18 +469,15 @@ def _check_weights(model: nn.Module) -> None:
 
 def _name_losses(found: Tensor | Values) -> Values:
     """Return what `compute_loss` returned by name. Raises ValueError where the loss is not there, or trains nothing."""
-    if isinstance(found, Tensor):
-        named, loss = {"loss": found}, found
-    elif isinstance(found, Mapping) and isinstance(found.get("loss"), Tensor):
-        named, loss = {name: torch.as_tensor(value) for name, value in found.items()}, found["loss"]
-    else:
-        what = (", ".join(found) or "nothing") if isinstance(found, Mapping) else f"a {type(found).__name__}"
+    named = {"loss": found} if isinstance(found, Tensor) else found
+    if not isinstance(named, Mapping) or not isinstance(loss := named.get("loss"), Tensor):
+        what = (", ".join(named) or "nothing") if isinstance(named, Mapping) else f"a {type(named).__name__}"
         raise ValueError(f"compute_loss returned {what}, and no tensor called 'loss'")
     if loss.ndim:
         raise ValueError(f"the loss of a batch is to be one number, not {tuple(loss.shape)} of them: take the mean")
     if not loss.requires_grad:
         raise ValueError("the loss does not depend on the weights that are trained: was it detached?")
-    return named
+    return named if named is not found else {name: torch.as_tensor(value) for name, value in named.items()}
 
 
 def _check_shards(config: Config) -> None:

@@ -210,6 +210,33 @@ def test_rows_of_a_window_come_from_few_blocks() -> None:
     assert len(set((ids[:256] // 256).tolist())) > 1  # they do not stand beside each other
 
 
+class ShortLoader(Loader):
+    """Draws half of the rows."""
+
+    def draw(self, epoch: int) -> torch.Tensor:
+        """Return every second row."""
+        return super().draw(epoch)[::2]
+
+
+class CuttingLoader(Loader):
+    """Keeps ten samples."""
+
+    def __init__(self, dataset: TensorDataset, config: loader.Config, *, training: bool, seed: int) -> None:
+        super().__init__(dataset, config, training=training, seed=seed)
+        self.samples = Batch(*(tensor[:10] for tensor in self.samples))
+        self.place(torch.device("cpu"))
+
+
+def test_drawing_too_few_rows_is_an_error_and_no_short_epoch() -> None:
+    with pytest.raises(ValueError, match=r"ShortLoader.draw returned too few rows for 5 batches of 4"):
+        _ids(_count(20, ShortLoader), 1)
+
+
+def test_samples_may_be_cut_when_a_loader_is_made() -> None:
+    batches = _count(20, CuttingLoader)
+    assert (len(batches), sorted(_ids(batches, 1))) == (3, list(range(10)))
+
+
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_images_are_channels_last_when_they_are_placed_so(channels_last: bool) -> None:
     images, rows = torch.rand(6, 3, 4, 4), torch.arange(6)

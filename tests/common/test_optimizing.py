@@ -213,6 +213,21 @@ def test_parameters_that_a_hook_adds_are_clipped_held_and_begun_anew() -> None:
     assert added.requires_grad
 
 
+def test_gradients_are_forgotten_as_an_optimizer_of_its_own_does_it() -> None:
+    calls = []
+
+    class Noting(SGD):
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            calls.append(set_to_none)
+            super().zero_grad(set_to_none)
+
+    layer = _make_layer()
+    part = Part("part", Noting(layer.parameters(), lr=0.1))
+    part.backward(layer.weight.sum())
+    part.update()
+    assert (calls, layer.weight.grad) == ([True], None)
+
+
 def test_neither_weights_nor_schedule_move_when_the_scale_was_too_large() -> None:
     layer = _make_layer()
     optimizer = SGD(layer.parameters(), lr=0.1)

@@ -603,6 +603,23 @@ def test_training_is_refused_when_its_numbers_do_not_go_together(config: dict[st
         fit(make_trainer(**config))
 
 
+class EmptyTrainer(Trainer):
+    """Notes what torch does with memory that is about to be written."""
+
+    are_filled: tuple[bool, ...] = ()
+
+    def on_step_end(self, step: int) -> None:
+        """Note it."""
+        self.are_filled += (torch.utils.deterministic.fill_uninitialized_memory,)
+
+
+def test_memory_is_filled_where_a_model_is_built_and_not_at_each_step() -> None:
+    fitted = fit(make_trainer(EmptyTrainer, epochs=1))
+    assert isinstance(fitted.trainer, EmptyTrainer)
+    assert fitted.trainer.are_filled == (False,) * NUM_BATCHES
+    assert torch.utils.deterministic.fill_uninitialized_memory
+
+
 class LoggingTrainer(Trainer):
     """Returns what it is told beside the loss, or in its place."""
 
