@@ -109,7 +109,8 @@ def test_memory_of_one_step_serves_the_next_unless_the_environment_says_how(
         text=True,
         check=True,
     )
-    assert (int(ran.stdout) < 1000) == is_kept  # pages; 60,000 where they are asked for again
+    # Pages: 60,000 where they are asked for again, 5,000 where the largest tensor once finds its place taken.
+    assert (int(ran.stdout) < 30_000) == is_kept
 
 
 def test_predictions_keep_targets_and_ids_with_their_logits() -> None:
