@@ -1,6 +1,5 @@
 """Devices, seeds and the loop over batches."""
 
-import ctypes
 import os
 import random
 import subprocess
@@ -81,7 +80,6 @@ def test_matrix_products_on_a_gpu_repeat_when_the_params_say_so(
     seed_everything(Config())
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
 @pytest.mark.parametrize(("environment", "is_kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
 def test_memory_of_one_step_serves_the_next_unless_the_environment_says_how(
     environment: dict[str, str], is_kept: bool
