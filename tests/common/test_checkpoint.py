@@ -525,9 +525,11 @@ def test_next_file_waits_for_the_one_before(tmp_path: Path) -> None:
 def _write_forever(begin: Callable[[], None], folder: Path) -> None:
     parts, checkpoints = _make_parts(large=torch.rand(2**18)), Checkpoints(folder)
     checkpoints.resume(parts)
+    checkpoints.write(_step(parts), parts)
+    checkpoints.wait()  # or a slow disk leaves nothing to resume from
+    begin()
     while True:
         checkpoints.write(_step(parts), parts)
-        begin()
 
 
 @pytest.mark.slow
