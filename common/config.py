@@ -5,6 +5,7 @@ uses the config of the class that it extends. A field may be a dataclass in turn
 """
 
 import dataclasses
+import importlib
 import sys
 import types
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,11 @@ OptimizerChoice = Mapping[str, Any]  # a class of torch.optim; the parameters ar
 SchedulerChoice = Mapping[str, Any]  # a class of torch.optim.lr_scheduler; the optimizer is filled in
 LossChoice = Mapping[str, Any]  # a function of torch.nn.functional; input and target are filled in
 MetricChoice = Mapping[str, Any]  # a class of torchmetrics; the sizes of the data are filled in
+# A module of common.sources or common.transforms as `name`, and the fields of the class in it. Its file becomes a
+# dependency, and so do the files that its fields of the type DataPath name.
+SourceChoice = Mapping[str, Any]
+TransformChoice = Mapping[str, Any]
+DataPath = str  # a file or folder of the checkout, relative to its root
 # An experiment: its built model becomes an input of the training whose params name it.
 BuiltModel = str
 # Numbers within bounds, which are checked when the params are read.
@@ -45,6 +51,15 @@ def build_config(component: type, section: Mapping[str, Any]) -> Any:
     Lists become tuples, so that it hashes, and mappings become dataclasses where a field says so.
     """
     return _build(config_class(component), section)
+
+
+def build_choice(package: str, base: type, choice: Mapping[str, Any]) -> Any:
+    """Return an instance of the one subclass of `base` in the module of `package` that a choice names."""
+    arguments = dict(choice)
+    module = importlib.import_module(f"{package}.{arguments.pop('name')}")
+    classes = [member for member in vars(module).values() if isinstance(member, type) and issubclass(member, base)]
+    (found,) = [member for member in classes if member.__module__ == module.__name__]
+    return _build(found, arguments)
 
 
 def _build(config: type[Any], values: Mapping[str, Any]) -> Any:

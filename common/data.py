@@ -1,110 +1,141 @@
-"""The data component: any source becomes the `TensorDataset`s and metadata of `common.dataset`.
+"""The data component: any source becomes the dataset of `common.dataset`, written part by part.
 
-Override `read` for another source, `transform` for another preparation of the same samples.
+Override `read` for samples from elsewhere, `transform` for another preparation of the same samples.
 """
 
 import hashlib
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
-from torch.utils.data import TensorDataset
 
-from common.config import Fraction
-from common.dataset import SPLITS, Dataset, Metadata
+from common.config import Fraction, NonNegativeInt, PositiveInt, SourceChoice, TransformChoice, build_choice
+from common.dataset import Metadata
+from common.dataset_writer import DatasetWriter
+from common.samples import BadSourceError, Fitted, Samples, Source, Transform
+from common.splits import assign_splits
+from common.workers import map_in_order
+
+__all__ = ["Config", "DataModule", "Samples"]
+
+log = logging.getLogger("force")
 
 
 @dataclass(frozen=True)
 class Config:
     """Params of the section `data`."""
 
+    source: SourceChoice | None = None  # a module of common.sources, and the arguments of its class
+    transforms: tuple[TransformChoice, ...] = ()  # of common.transforms, in this order
     valid_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
     split_seed: int = 0
-
-
-class Samples(NamedTuple):
-    """All samples of a source, before they are split."""
-
-    name: str
-    inputs: Tensor  # (samples, *input_shape)
-    targets: Tensor  # (samples,) int64 class indices
-    ids: Tensor  # (samples,) int64, stable names of the samples
-    classes: tuple[str, ...]
-    sources: tuple[dict[str, Any], ...]
+    split_by: Literal["id", "group"] = "id"  # what the hash is of; samples of a group stay together
+    folds: PositiveInt | None = None  # test is one fold of so many; the fractions are then of the others
+    fold: NonNegativeInt = 0
+    valid_from: float | str | None = None  # times: what is not before is for validation
+    test_from: float | str | None = None
+    duplicates: Literal["error", "warn", "allow"] = "error"  # the same inputs in two splits
 
 
 class DataModule:
-    """Prepares a dataset: read → transform → split by a hash of the sample ids."""
+    """Prepares a dataset: read → transform → split by a hash of the sample ids → write."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def read(self) -> Samples:
-        """Return every sample of the source."""
-        raise NotImplementedError
+    @property
+    def name(self) -> str:
+        """What the data are called in metadata."""
+        return self.source.name if self.config.source else type(self).__name__
+
+    @property
+    def source(self) -> Source:
+        """The source that the params name. Raises BadSourceError where they name none."""
+        if not self.config.source:
+            raise BadSourceError("there is no source: set data.source, or override `read` in data.py")
+        source: Source = build_choice("common.sources", Source, self.config.source)
+        return source
+
+    def read(self) -> Samples | Iterable[Samples]:
+        """Return every sample of the source, or yield them in parts; by default what the params say is read."""
+        return (self.source.load(part) for part in self.source.parts())
+
+    def describe(self) -> tuple[Mapping[str, Any], ...]:
+        """Return name and sha256 of what was read, for the metadata."""
+        return self.source.describe() if self.config.source else ()
 
     def transform(self, samples: Samples) -> Samples:
-        """Return the samples as the model is to see them; by default unchanged."""
+        """Return samples as the model is to see them; by default what the params say is done. May see parts alone."""
+        for choice in self.config.transforms:
+            transform: Transform = build_choice("common.transforms", Transform, choice)
+            samples = transform(samples)
         return samples
 
-    def prepare(self) -> Dataset:
-        """Return the dataset that the stage `prepare` writes."""
-        samples = self.transform(self.read())
-        split_of = assign_splits(samples.ids.tolist(), self.config)
-        splits = {}
-        for name in SPLITS:
-            rows = torch.tensor([row for row, split in enumerate(split_of) if split == name], dtype=torch.long)
-            splits[name] = TensorDataset(samples.inputs[rows], samples.targets[rows], samples.ids[rows])
-        return Dataset(metadata=_describe(samples, splits), **splits)
+    def prepare(self, folder: Path) -> Metadata:
+        """Write the dataset into `folder`, which must exist and be empty."""
+        fitted = self._find_fitted()
+        with DatasetWriter(folder) as writer:
+            for samples in self._read_parts():
+                writer.add(samples, assign_splits(samples, self.config))
+            made_by = f"{type(self).__module__}.{type(self).__qualname__}"
+            metadata = writer.finish(self.name, made_by, self.describe, fitted and fitted.fit)
+            self._judge_duplicates(writer)
+            return metadata
+
+    def _find_fitted(self) -> Fitted | None:
+        """Return the transform that wants all train samples. Raises BadSourceError where it is not the last one."""
+        transforms = [build_choice("common.transforms", Transform, choice) for choice in self.config.transforms]
+        for transform, choice in zip(transforms[:-1], self.config.transforms, strict=False):
+            if isinstance(transform, Fitted):
+                raise BadSourceError(f"'{choice['name']}' has to be the last of data.transforms")
+        return transforms[-1] if transforms and isinstance(transforms[-1], Fitted) else None
+
+    def _read_parts(self) -> Iterator[Samples]:
+        if type(self).read is DataModule.read and self.source.decodes:
+            yield from map(_unpack, map_in_order(partial(_load, self, self.source), self.source.parts()))
+            return
+        read = self.read()
+        for samples in [read] if isinstance(read, Samples) else read:
+            yield self._finish(samples)
+
+    def _finish(self, samples: Samples) -> Samples:
+        samples = self.transform(samples)
+        if self.config.duplicates == "allow" or not isinstance(samples.inputs, Tensor):
+            return samples
+        return samples._replace(fingerprints=hash_rows(samples.inputs))
+
+    def _judge_duplicates(self, writer: DatasetWriter) -> None:
+        """Raise BadSourceError, or warn, where the same inputs are in two splits."""
+        if self.config.duplicates == "allow":
+            return
+        pairs = writer.find_duplicates()
+        if not pairs:
+            return
+        found = f"samples of different splits have the same inputs: {', '.join(' and '.join(pair) for pair in pairs)}"
+        if self.config.duplicates == "warn":
+            log.warning(found)
+            return
+        raise BadSourceError(f"{found}; data.duplicates: warn accepts it, data.split_by: group keeps groups together")
 
 
-class Digits(DataModule):
-    """The UCI optical digits: 1,797 images of 8 × 8 pixels, scaled to 0 … 1, with a channel dimension."""
-
-    def read(self) -> Samples:
-        """Read the images that ship inside scikit-learn."""
-        bunch = load_digits()
-        inputs = torch.tensor(bunch.images, dtype=torch.float32).unsqueeze(1) / 16.0
-        digest = hashlib.sha256(bunch.images.tobytes() + bunch.target.tobytes()).hexdigest()
-        return Samples(
-            name="optical digits",
-            inputs=inputs,
-            targets=torch.tensor(bunch.target, dtype=torch.int64),
-            ids=torch.arange(len(inputs)),
-            classes=tuple(str(name) for name in bunch.target_names),
-            sources=({"name": "sklearn.datasets.load_digits", "sha256": digest},),
-        )
+def _load(module: DataModule, source: Source, part: Any) -> Samples:
+    """Return a part as the writer takes it, in a process of its own: arrays are pickled faster than tensors."""
+    samples = module._finish(source.load(part))
+    return Samples(*(value.numpy() if isinstance(value, Tensor) else value for value in samples))
 
 
-def assign_splits(ids: Iterable[int], config: Config) -> list[str]:
-    """Return the split of each sample, a pure function of (split seed, id): new samples never move old ones."""
-    splits = []
-    for sample_id in ids:
-        digest = hashlib.sha256(f"{config.split_seed}:{sample_id}".encode()).digest()
-        position = int.from_bytes(digest[:8], "big") / 2**64
-        if position < config.test_fraction:
-            splits.append("test")
-        elif position < config.test_fraction + config.valid_fraction:
-            splits.append("valid")
-        else:
-            splits.append("train")
-    return splits
+def _unpack(samples: Samples) -> Samples:
+    return Samples(*(torch.from_numpy(value) if hasattr(value, "dtype") else value for value in samples))
 
 
-def _describe(samples: Samples, splits: dict[str, TensorDataset]) -> Metadata:
-    train_inputs = splits["train"].tensors[0].double()
-    statistics = {"mean": train_inputs.mean().item(), "std": train_inputs.std().item()}
-    return Metadata(
-        name=samples.name,
-        input_shape=tuple(samples.inputs.shape[1:]),
-        input_dtype=str(samples.inputs.dtype).removeprefix("torch."),
-        classes=samples.classes,
-        num_samples={name: len(split) for name, split in splits.items()},
-        # The last bits of a sum depend on the machine; equal data is to have equal bytes.
-        statistics={name: float(f"{value:.9g}") for name, value in statistics.items()},
-        sources=samples.sources,
-    )
+def hash_rows(inputs: Tensor) -> Tensor:
+    """Return (samples,) int64 that are the same for the same bytes, and else differ."""
+    rows = inputs.reshape(len(inputs), -1).contiguous().view(torch.uint8).numpy()
+    digests = b"".join(hashlib.sha256(row.data).digest()[:8] for row in rows)
+    return torch.frombuffer(bytearray(digests), dtype=torch.int64) if digests else torch.zeros(0, dtype=torch.int64)

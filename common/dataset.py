@@ -1,30 +1,35 @@
-"""The form that all data takes: three `TensorDataset`s and their metadata, in memory and on disk.
+"""The form that all data takes: three `TensorDataset`s and their metadata, memory-mapped from disk.
 
-On disk a dataset is a folder: one safetensors file a split, and `metadata.json` with the sha256 of each file.
+On disk a dataset is a folder: `metadata.json`, and for each split a folder with a safetensors file for each tensor.
 Nothing in it depends on when or where it was written, so that equal data has equal bytes.
 """
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
 SPLITS = ("train", "valid", "test")
+_NUM_READERS = 2  # files that are hashed at once
+_NUM_BYTES_CHECKED_FIRST = 2**26
 
 
 class Batch(NamedTuple):
     """Samples in the order of a `TensorDataset`'s tensors."""
 
     inputs: Tensor  # (batch, *input_shape)
-    targets: Tensor  # (batch,) class indices
-    ids: Tensor  # (batch,) int64, the sample's place in its source
+    targets: Tensor  # (batch, *target_shape); class indices are (batch,) int64
+    ids: Tensor  # (batch,) int64, which name the samples
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on `device`."""
@@ -42,12 +47,15 @@ class Metadata:
 
     name: str
     input_shape: tuple[int, ...]  # of one sample, without the batch dimension
-    input_dtype: str
-    classes: tuple[str, ...]
+    input_dtype: str  # as stored: uint8 reaches the model as float32 from 0 to 1
+    classes: tuple[str, ...]  # empty where targets are no classes
     num_samples: Mapping[str, int]  # by split
-    statistics: Mapping[str, float]  # mean and standard deviation of the train inputs
+    statistics: Mapping[str, float]  # mean and standard deviation of the train inputs, as the model gets them
     sources: tuple[Mapping[str, Any], ...]  # name and sha256 of what was read
-    files: Mapping[str, str] = dataclasses.field(default_factory=dict)  # sha256 by file name
+    target_shape: tuple[int, ...] = ()  # of one sample
+    target_dtype: str = "int64"
+    prepared_by: str = ""  # the class that did it
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)  # sha256 by path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,20 +77,9 @@ class CorruptDatasetError(RuntimeError):
     """A file of a dataset is not the one that its metadata describes."""
 
 
-class BadTargetError(ValueError):
-    """A target is none of the classes."""
-
-
-def write_dataset(dataset: Dataset, folder: Path) -> None:
-    """Write a dataset into `folder`, which must exist. Raises BadTargetError where a target is none of its classes."""
-    files = {}
-    for name in SPLITS:
-        _check_targets(name, Batch(*dataset.split(name).tensors), len(dataset.metadata.classes))
-        path = folder / f"{name}.safetensors"
-        tensors = zip(Batch._fields, dataset.split(name).tensors, strict=True)
-        save_file({field: tensor.contiguous() for field, tensor in tensors}, path)
-        files[path.name] = _sha256(path)
-    write_metadata(dataclasses.replace(dataset.metadata, files=files), folder)
+def tensor_path(split: str, field: str) -> str:
+    """Return where the tensor of a field of `Batch` stands in the folder of a dataset."""
+    return f"{split}/{field}.safetensors"
 
 
 def write_metadata(metadata: Metadata, folder: Path) -> None:
@@ -90,43 +87,68 @@ def write_metadata(metadata: Metadata, folder: Path) -> None:
     (folder / "metadata.json").write_text(json.dumps(dataclasses.asdict(metadata), indent=1, sort_keys=True) + "\n")
 
 
-def _check_targets(split: str, samples: Batch, num_classes: int) -> None:
-    """Check class indices; without classes, or where a sample may have several, there are none."""
-    if not num_classes or samples.targets.ndim != 1 or samples.targets.is_floating_point():
-        return
-    outside = ((samples.targets < 0) | (samples.targets >= num_classes)).nonzero()
-    if len(outside):
-        row = int(outside[0])
-        raise BadTargetError(
-            f"{len(outside)} samples of the {split} split have no class: sample {int(samples.ids[row])} has the target "
-            f"{int(samples.targets[row])}, and there are {num_classes} classes, 0 … {num_classes - 1}"
-        )
-
-
 def read_metadata(folder: Path) -> Metadata:
     """Read the metadata in `folder`: of the dataset there, or of the one that a model there was built for."""
     fields = json.loads((folder / "metadata.json").read_text())
-    for name in ("input_shape", "classes", "sources"):
+    for name in ("input_shape", "target_shape", "classes", "sources"):
         fields[name] = tuple(fields[name])
     return Metadata(**fields)
 
 
-def read_dataset(folder: Path) -> Dataset:
-    """Read the dataset in `folder`, its tensors memory-mapped.
+@contextmanager
+def open_dataset(folder: Path) -> Iterator[Dataset]:
+    """Open the dataset in `folder`, memory-mapped and at once, however large: large ones are hashed while it is used.
 
-    Raises CorruptDatasetError where a file's sha256 is not the recorded one: safetensors itself accepts flipped bits.
+    Raises CorruptDatasetError where a file is not of the recorded shape, and at once or in the end where its sha256 is
+    not the recorded one: safetensors itself accepts flipped bits.
     """
     metadata = read_metadata(folder)
-    splits = {}
-    for name in SPLITS:
-        path = folder / f"{name}.safetensors"
-        if _sha256(path) != metadata.files[path.name]:
-            raise CorruptDatasetError(f"{path} does not have the sha256 that metadata.json records")
-        tensors = load_file(path)
-        splits[name] = TensorDataset(*(tensors[field] for field in Batch._fields))
-    return Dataset(metadata=metadata, **splits)
+    threads = ThreadPoolExecutor(_NUM_READERS)
+    try:
+        dataset = Dataset(metadata=metadata, **{name: _open_split(folder, name, metadata) for name in SPLITS})
+        hashes = {path: threads.submit(hash_file, folder / path) for path in sorted(metadata.files)}
+        if sum((folder / path).stat().st_size for path in metadata.files) <= _NUM_BYTES_CHECKED_FIRST:
+            _check(folder, metadata, hashes)
+        yield dataset
+        _check(folder, metadata, hashes)
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
-def _sha256(path: Path) -> str:
+def _check(folder: Path, metadata: Metadata, hashes: Mapping[str, Future[str]]) -> None:
+    for path, found in hashes.items():
+        if found.result() != metadata.files[path]:
+            raise CorruptDatasetError(f"{folder / path} does not have the sha256 that metadata.json records")
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Return the dataset in `folder`, once its files are hashed. Raises CorruptDatasetError as `open_dataset` does."""
+    with open_dataset(folder) as dataset:
+        return dataset
+
+
+def _open_split(folder: Path, name: str, metadata: Metadata) -> TensorDataset:
+    tensors = []
+    for field in Batch._fields:
+        path = folder / tensor_path(name, field)
+        try:
+            tensors.append(load_file(path)[field])
+        except (OSError, SafetensorError, KeyError) as error:
+            raise CorruptDatasetError(f"{path} cannot be read: {error}") from error
+    inputs, targets, _ = tensors
+    found = [(tuple(tensor.shape[1:]), describe_dtype(tensor.dtype)) for tensor in (inputs, targets)]
+    wanted = [(metadata.input_shape, metadata.input_dtype), (metadata.target_shape, metadata.target_dtype)]
+    if found != wanted or {len(tensor) for tensor in tensors} != {metadata.num_samples[name]}:
+        raise CorruptDatasetError(f"the {name} split in {folder} is not of the shapes that metadata.json records")
+    return TensorDataset(*tensors)
+
+
+def describe_dtype(dtype: torch.dtype) -> str:
+    """Return the name of a dtype without its package."""
+    return str(dtype).removeprefix("torch.")
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

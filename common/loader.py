@@ -78,6 +78,8 @@ class Loader:
         """Return the batches `start` to `stop` of one epoch: this process's share of each."""
         indices = range(start, len(self) if stop is None else min(stop, len(self)))
         batches = self._gather(epoch, indices)
+        if self.samples.inputs.dtype == torch.uint8:
+            batches = map(_scale, batches)
         if self._is_channels_last:
             batches = map(_order_channels_last, batches)
         if self.training and type(self).transform is not Loader.transform:
@@ -150,6 +152,11 @@ class Loader:
             return self.config.placement == "device"
         num_bytes = sum(tensor.nbytes for tensor in self.samples)
         return num_bytes <= torch.cuda.mem_get_info(device)[0] // 4
+
+
+def _scale(batch: Batch) -> Batch:
+    """Return images of whole numbers as float32 from 0 to 1: stored, they take a quarter of the room."""
+    return batch._replace(inputs=batch.inputs.float().div_(255))
 
 
 def _order_channels_last(batch: Batch) -> Batch:

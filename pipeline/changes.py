@@ -62,12 +62,17 @@ class _Finder:
         if stage.id not in self._reasons:
             found = self._compare_definition(stage)
             found += [f"{path} changed" for path in stage.files if path in self._changed]
+            found += [f"{path} changed" for path in stage.data if self._has_changed(path)]
             found += self._compare_params(stage)
             for need in stage.needs:
                 if self.reasons(self._ownership.stage(*need)):
                     found.append(f"{stage.call(need)} is affected")
             self._reasons[stage.id] = tuple(dict.fromkeys(found))
         return self._reasons[stage.id]
+
+    def _has_changed(self, data: str) -> bool:
+        """Say whether a file or folder of data did, or the .dvc file that tracks it."""
+        return any(path in (data, f"{data}.dvc") or path.startswith(f"{data}/") for path in self._changed)
 
     def _compare_definition(self, stage: Stage) -> list[str]:
         """Compare the stage with what the dvc.yaml of the earlier revision says of it."""
@@ -86,7 +91,7 @@ class _Finder:
             return [f"{stage.dvc_file} could not be read before"]
         if earlier is None:
             return ["is new"]
-        now = {*stage.files, *stage.products}
+        now = {*stage.files, *stage.data, *stage.products}
         deps = {stage.absolute(path) for path in earlier.get("deps", [])}
         found = [f"{path} is a new dependency" for path in sorted(now - deps)]
         found += [f"{path} is no dependency any more" for path in sorted(deps - now)]

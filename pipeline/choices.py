@@ -29,7 +29,7 @@ def find_choice_faults(node: Node) -> Iterator[Fault]:
     if "name" not in node.value:
         yield Fault(f"'{node.key}' lacks the key 'name'", node.path, is_key=True)
         return
-    name, known = node.value["name"], load_catalog()[node.kind]
+    name, known = node.value["name"], node.schema.get("x-members") or load_catalog()[node.kind]
     if name not in known:
         message = f"'{node.key}' names {json.dumps(name)}, which is no {node.kind}{suggest(str(name), list(known))}"
         yield Fault(message, (*node.path, "name"))
@@ -42,9 +42,4 @@ def find_choice_faults(node: Node) -> Iterator[Fault]:
     for key in required:
         if key not in given:
             yield Fault(f"'{name}' needs '{key}'", node.path, is_key=True)
-    yield from find_located_faults(_arguments_schema(node.kind, name), given, node.path)
-
-
-@cache
-def _arguments_schema(kind: str, name: str) -> Schema:
-    return Schema({"type": "object", "properties": load_catalog()[kind][name]["arguments"]})
+    yield from find_located_faults(Schema({"type": "object", "properties": arguments}), given, node.path)

@@ -20,7 +20,7 @@ class ComponentKind:
 KINDS = {
     kind.name: kind
     for kind in (
-        ComponentKind("data", "data", ("common/data.py", "DataModule"), "Digits"),
+        ComponentKind("data", "data", ("common/data.py", "DataModule"), "DataModule"),
         ComponentKind("loader", "loader", ("common/loader.py", "Loader"), "Loader"),
         ComponentKind("model", "model", ("common/model.py", "Model"), "ConvNet", "torch.nn.Module"),
         ComponentKind("trainer", "train", ("common/trainer.py", "Trainer"), "Trainer"),

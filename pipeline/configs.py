@@ -22,6 +22,7 @@ RESERVED_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     }
 }
 
+_NEEDS_A_LOOK = {"x-choice", "x-built-model", "x-data-path", "required"}  # once params are merged
 _TYPES = {"object": dict, "array": list, "string": str}
 _ClassId = tuple[str, str]  # path and name
 
@@ -121,6 +122,8 @@ class Configs:
 
     def _resolve(self, schema: Mapping[str, Any], path: str, seen: frozenset[_ClassId]) -> dict[str, Any]:
         """Return a schema with the schema of each class in place of its name, which the file at `path` knows."""
+        if "x-package" in schema:
+            return {**schema, "x-members": self._list_members(schema["x-package"], tuple(schema["x-base"]), seen)}
         if "x-class" in schema:
             return self._describe_class(self._modules.resolve(path, schema["x-class"]), seen)
         resolved = dict(schema)
@@ -131,6 +134,26 @@ class Configs:
             if key in schema:
                 resolved[key] = [self._resolve(option, path, seen) for option in schema[key]]
         return resolved if all(resolved.get("anyOf", [True])) else {}
+
+    def _list_members(self, package: str, base: _ClassId, seen: frozenset[_ClassId]) -> dict[str, Any]:
+        """Return what a choice may name: module of a package → {file, arguments, required} of the class in it."""
+        members = {}
+        for name in sorted(self._modules.list_package(package)):
+            path = self._modules.find(f"{package}.{name}")
+            classes = self._modules.facts(path)["classes"] if path and not path.endswith("__init__.py") else {}
+            found = [class_name for class_name in classes if self._modules.is_subclass(path, class_name, base)]
+            if not classes:
+                continue
+            if len(found) != 1:
+                message = f"defines {len(found)} subclasses of {base[1]}, wanted exactly one"
+                raise ConfigError([Problem(str(path), 1, 1, message)])
+            fields = self._read_fields(str(path), found[0], seen)
+            members[name] = {
+                "file": path,
+                "arguments": {field: fields[field]["schema"] for field in fields},
+                "required": [field for field in fields if fields[field]["required"]],
+            }
+        return members
 
     def _describe_class(self, class_id: _ClassId, seen: frozenset[_ClassId]) -> dict[str, Any]:
         """Return the schema of a dataclass, closed; of any other class, and of what is not ours, one of anything."""
@@ -157,14 +180,16 @@ def build_section_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_nodes(schema: Mapping[str, Any], value: Any, path: tuple[str | int, ...]) -> Iterator[Node]:
-    """Yield the choices, built models and mappings with required keys in `value`, which stands at `path`."""
+    """Yield the choices, built models, paths of data and mappings with required keys in `value`, which is at `path`."""
     if "anyOf" in schema:
         schema = next((option for option in schema["anyOf"] if _fits(option, value)), {})
     if not _fits(schema, value):
         return
-    if "x-choice" in schema or "x-built-model" in schema or "required" in schema:
+    if not _NEEDS_A_LOOK.isdisjoint(schema):
         yield Node(path, schema, value)
     if isinstance(value, dict):
+        if member := schema.get("x-members", {}).get(value.get("name")):
+            schema = {"properties": member["arguments"]}
         others = schema.get("additionalProperties")
         for key, member in value.items():
             inner = schema.get("properties", {}).get(key, others)
@@ -212,5 +237,5 @@ def _drop_required(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _is_plain(schema: Any) -> bool:
     """Say whether nothing in a schema has to be looked at once params are merged."""
     if isinstance(schema, Mapping):
-        return not ({"x-choice", "x-built-model", "required"} & set(schema)) and all(map(_is_plain, schema.values()))
+        return _NEEDS_A_LOOK.isdisjoint(schema) and all(map(_is_plain, schema.values()))
     return all(map(_is_plain, schema)) if isinstance(schema, list) else True

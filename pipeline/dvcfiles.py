@@ -22,7 +22,7 @@ def render_dvc_file(stages: Sequence[Stage]) -> str:
         if stage.experiment == COMMON:
             lines.append(f"    wdir: {COMMON}")
         lines += [f"    cmd: {stage.kind.cmd}", "    deps:"]
-        deps = sorted(stage.relative(path) for path in [*stage.files, *stage.products])
+        deps = sorted(stage.relative(path) for path in [*stage.files, *stage.data, *stage.products])
         lines += [f"    - {_quote(path)}" for path in deps]
         lines += _render_params(stage)
         for section in ("outs", "metrics", "plots"):

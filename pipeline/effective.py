@@ -53,6 +53,10 @@ class Layer:
                 nodes += find_nodes(self.sections[name].schema, section, (name,))
         return nodes
 
+    def keep_untouched(self, below: Mapping[str, str]) -> dict[str, str]:
+        """Return of what settings below name that in sections which this layer leaves alone."""
+        return {key: value for key, value in below.items() if key.partition(".")[0] not in self.touched}
+
     def owns(self, node: Node) -> bool:
         """Say whether what is wrong with a node is this layer's fault."""
         return node.path[0] in self.replaced or is_set(node.key, self.values)
@@ -121,6 +125,18 @@ def hash_nodes(nodes: Sequence[Node]) -> str:
 def find_built_models(nodes: Sequence[Node]) -> dict[str, Node]:
     """Return the nodes that name an experiment for its built model, by dotted key."""
     return {node.key: node for node in nodes if "x-built-model" in node.schema}
+
+
+def find_data_paths(nodes: Sequence[Node]) -> dict[str, Node]:
+    """Return the nodes that name a file or folder of data, by dotted key."""
+    return {node.key: node for node in nodes if "x-data-path" in node.schema}
+
+
+def find_choice_files(nodes: Sequence[Node]) -> dict[str, str]:
+    """Return the files of our own that choices name, by dotted key."""
+    return {
+        node.key: node.schema["x-members"][node.value["name"]]["file"] for node in nodes if "x-members" in node.schema
+    }
 
 
 def may_name_built_model(node: Node) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from pipeline import rawdata
 from pipeline.dvccache import hash_out
 from pipeline.errors import ForceError, StageError
 from pipeline.ownership import Ownership, Stage
@@ -119,6 +120,7 @@ class Execution:
                     self._quarantine(planned.outs.values())
                 self._keep_edits(stage, self._project.planner(self._ownership).recorded_outs(stage))
                 workspace.set_aside()
+            self._pull_data(stage)
             failure = self._reproduce(stage, workspace) or self._check(stage)
             if failure is None:
                 workspace.drop_previous()
@@ -135,6 +137,11 @@ class Execution:
             return self._end(stage, "interrupted", "")
         self._summary.failures[stage.id] = failure
         return self._end(stage, "failed", failure.message.removeprefix(f"{stage.name} of {stage.experiment} failed: "))
+
+    def _pull_data(self, stage: Stage) -> None:
+        """Bring the data that the stage reads, and .dvc files track, where they are not here."""
+        if missing := rawdata.find_missing(self._project.root, stage.data):
+            dvc.pull(self._project.root, missing)
 
     def _take_back(self, stage: Stage, workspace: Workspace) -> None:
         """Put the earlier outs back after a failure; outs that are new, but that DVC could not record, are kept."""

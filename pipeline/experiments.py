@@ -30,6 +30,8 @@ from pipeline.effective import (
     Layer,
     Places,
     find_built_models,
+    find_choice_files,
+    find_data_paths,
     find_faults,
     find_missing,
     hash_nodes,
@@ -40,6 +42,7 @@ from pipeline.errors import ConfigError, Problem, UsageError, suggest
 from pipeline.index import FileIndex
 from pipeline.modules import ModuleGraph
 from pipeline.params import Setting, find_dotted, flatten, is_set, nest
+from pipeline.rawdata import find_fault
 from pipeline.validation import Fault, Schema, find_problems, load_schema
 
 COMMON = "common"
@@ -61,7 +64,10 @@ class Experiment:
     owner: str
     components: Mapping[str, Component]
     settings: Mapping[str, Setting]  # by dotted key, section first
-    built_models: Mapping[str, str] = field(default_factory=dict)  # key of a setting → the experiment that it names
+    # What settings name, by their keys:
+    built_models: Mapping[str, str] = field(default_factory=dict)  # experiments
+    data_paths: Mapping[str, str] = field(default_factory=dict)  # files and folders that sources read
+    choice_files: Mapping[str, str] = field(default_factory=dict)  # modules of sources and transforms
 
     @property
     def lineage(self) -> tuple[str, ...]:
@@ -205,8 +211,8 @@ class Experiments:
             raise ConfigError(problems)
         sections = self._find_sections(components)
         layer = Layer(PARAMS_FILE, (), dict(flatten(document)), sections, frozenset(sections))
-        settings, models = self._lay_over({}, {}, layer, COMMON)
-        return Experiment(COMMON, COMMON, None, "the common build", "", components, settings, models)
+        root = Experiment(COMMON, COMMON, None, "the common build", "", components, {})
+        return self._lay_over(root, {}, layer)
 
     def _load_experiment(self, name: str, descendants: tuple[str, ...]) -> Experiment:
         folder = f"experiments/{name}"
@@ -240,9 +246,20 @@ class Experiments:
         replaced = frozenset(name for name in sections if sections[name].config != inherited[name].config)
         leaves = {key: v for key, v in flatten(overrides or {}) if v != {} or _is_new_entry(key, parent)}
         layer = Layer(path, ("params",), leaves, sections, replaced)
-        settings, models = self._lay_over(parent.settings, parent.built_models, layer, name)
         description, owner = document.get("description", ""), document.get("owner", "")
-        return Experiment(name, folder, parent, description, owner, components, settings, models)
+        experiment = Experiment(
+            name,
+            folder,
+            parent,
+            description,
+            owner,
+            components,
+            {},
+            parent.built_models,
+            parent.data_paths,
+            parent.choice_files,
+        )
+        return self._lay_over(experiment, parent.settings, layer)
 
     def _load_parent(self, name: str, document: dict[str, Any], path: str, chain: tuple[str, ...]) -> Experiment:
         parent = document.get("inherits", COMMON)
@@ -325,26 +342,35 @@ class Experiments:
             message = f"is a copy of '{inherited}' and changes nothing"
             raise ConfigError([Problem(path, 0, 0, message, "change it, or delete it to inherit")])
 
-    def _lay_over(
-        self, below: Mapping[str, Setting], models_below: Mapping[str, str], layer: Layer, name: str
-    ) -> tuple[dict[str, Setting], dict[str, str]]:
-        """Return the settings and the built models of the experiment `name`.
+    def _lay_over(self, experiment: Experiment, below: Mapping[str, Setting], layer: Layer) -> Experiment:
+        """Return an experiment, which has what the one below it names, with its settings and what they name.
 
         Raises ConfigError for the faults of the layer.
         """
+        name = experiment.name
         settings = merge(below, layer)
         places = Places(settings, layer, self._read_bytes)
         nodes = layer.find_nodes({key: setting.value for key, setting in settings.items()})
-        built = find_built_models(nodes)
+        built, paths = find_built_models(nodes), find_data_paths(nodes)
         own = [node for node in nodes if layer.owns(node)]
         problems = [*find_missing(layer, settings), *self._find_faults(own, places, layer.file)]
         problems += [problem for node in built.values() for problem in self._find_stray_model(node, places)]
-        kept = {key: model for key, model in models_below.items() if key.partition(".")[0] not in layer.touched}
-        models = kept | {key: node.value for key, node in built.items()}
+        problems += [
+            places.describe(Fault(f"'{node.key}': {fault}", node.path), "dvc add, or dvc import-url, makes it data")
+            for node in paths.values()
+            if (fault := find_fault(node.value, self.index))
+        ]
+        models = layer.keep_untouched(experiment.built_models) | {key: node.value for key, node in built.items()}
         problems += [_describe_self(key, name, layer, places) for key, model in models.items() if model == name]
         if problems:
             raise ConfigError(problems)
-        return settings, models
+        return replace(
+            experiment,
+            settings=settings,
+            built_models=models,
+            data_paths=layer.keep_untouched(experiment.data_paths) | {key: node.value for key, node in paths.items()},
+            choice_files=layer.keep_untouched(experiment.choice_files) | find_choice_files(nodes),
+        )
 
     def _find_faults(self, nodes: list[Node], places: Places, path: str) -> list[Problem]:
         """Return what is wrong with choices and required keys; what was found sound before is not checked again."""

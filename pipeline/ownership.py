@@ -133,6 +133,7 @@ class Stage:
     upstream: Mapping[str, str]  # upstream stage → the experiment that owns it
     params: Mapping[str, Mapping[str, Any]]  # file → dotted key → value
     built_models: Mapping[str, str]  # experiment that params name for its built model → the owner of that
+    data: tuple[str, ...] = ()  # files and folders that sources read
 
     @property
     def name(self) -> str:
@@ -242,6 +243,8 @@ class Ownership:
         files: set[str] = set()
         for path in [*kind.modules, *(experiment.components[name].path for name in kind.components)]:
             files |= self._modules.closure(path)
+        for path in _in_sections(experiment.choice_files, kind):
+            files |= self._modules.closure(path)
         built_models = {}
         if kind.takes_built_models:
             built_models = {name: self.owner(name, TRAIN) for name in experiment.built_models.values()}
@@ -264,6 +267,7 @@ class Ownership:
             {stage: self.owner(experiment.name, stage) for stage in kind.upstream},
             params,
             built_models,
+            tuple(sorted(set(_in_sections(experiment.data_paths, kind)))),
         )
 
     def _find_circle(self, start: str) -> list[_Hop]:
@@ -312,6 +316,11 @@ class Ownership:
         overrides = ", ".join(f"{name}.py" for name in KINDS)
         hint = f"set a param in it, or add one of {overrides} beside it"
         return Problem(f"{experiment.folder}/experiment.yaml", 1, 1, message, hint)
+
+
+def _in_sections(named: Mapping[str, str], kind: StageKind) -> list[str]:
+    """Return what the settings that a kind of stage reads name."""
+    return [value for key, value in named.items() if key.partition(".")[0] in kind.sections]
 
 
 def product_of(experiment: str, stage: str) -> str:

@@ -15,6 +15,7 @@ from pipeline.dvcfiles import parse_lock
 from pipeline.errors import ConfigError
 from pipeline.index import FileIndex
 from pipeline.ownership import STAGES, Ownership, Stage, lock_file_of
+from pipeline.rawdata import hash_data
 
 # DVC writes a dvc.lock in place while other stages read it: what cannot be read may just be half written.
 _NUM_READS = 10
@@ -121,7 +122,7 @@ class Planner:
         Unlike `plan`, it takes upstream outs as recorded, here or not: metrics in git are current in a fresh clone too.
         """
         if stage.id not in self._stale:
-            deps = {stage.relative(path): self._index.md5(path) for path in stage.files}
+            deps = self._hash_sources(stage)
             reasons: list[Reason] = []
             for path, need in stage.products.items():
                 upstream = self._ownership.stage(*need)
@@ -154,7 +155,7 @@ class Planner:
 
     def _hash_deps(self, stage: Stage) -> tuple[dict[str, str | None], list[Reason]]:
         """Return the hash of every dep by relative path, and a reason for each that only a run will tell."""
-        deps = {stage.relative(path): self._index.md5(path) for path in stage.files}
+        deps = self._hash_sources(stage)
         unknown = []
         for path, need in stage.products.items():
             upstream = self.plan(self._ownership.stage(*need))
@@ -163,6 +164,11 @@ class Planner:
             if md5 is None:
                 unknown.append(Reason("upstream", ":".join(need), f"{stage.call(need)} runs first"))
         return deps, unknown
+
+    def _hash_sources(self, stage: Stage) -> dict[str, str | None]:
+        """Return the hash of all that is no product of a stage, by relative path."""
+        files = {stage.relative(path): self._index.md5(path) for path in stage.files}
+        return files | {stage.relative(path): hash_data(self._root, path, self._index) for path in stage.data}
 
     def _compare(
         self, stage: Stage, entry: Mapping[str, Any] | None, deps: Mapping[str, str | None]

@@ -141,16 +141,30 @@ def _locate_default(schema: dict[str, Any], default: ast.expr | None) -> dict[st
 
 
 # Types of common.config that say more than JSON does.
-_NAMED = {
-    f"{kind.capitalize()}Choice": {"type": "object", "x-choice": kind, "properties": {"name": {"type": "string"}}}
-    for kind in ("optimizer", "scheduler", "loss", "metric")
-} | {
-    "BuiltModel": {"type": "string", "x-built-model": True},
-    "PositiveInt": {"type": "integer", "minimum": 1},
-    "NonNegativeInt": {"type": "integer", "minimum": 0},
-    "PositiveFloat": {"type": "number", "exclusiveMinimum": 0},
-    "Fraction": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
-}
+_NAMED = (
+    {
+        f"{kind.capitalize()}Choice": {"type": "object", "x-choice": kind, "properties": {"name": {"type": "string"}}}
+        for kind in ("optimizer", "scheduler", "loss", "metric")
+    }
+    | {
+        f"{base}Choice": {
+            "type": "object",
+            "x-choice": base.lower(),
+            "x-package": package,
+            "x-base": ["common/samples.py", base],
+            "properties": {"name": {"type": "string"}},
+        }
+        for package, base in (("common.sources", "Source"), ("common.transforms", "Transform"))
+    }
+    | {
+        "DataPath": {"type": "string", "x-data-path": True},
+        "BuiltModel": {"type": "string", "x-built-model": True},
+        "PositiveInt": {"type": "integer", "minimum": 1},
+        "NonNegativeInt": {"type": "integer", "minimum": 0},
+        "PositiveFloat": {"type": "number", "exclusiveMinimum": 0},
+        "Fraction": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+    }
+)
 _NOTHING = {"None", "()", "field(default_factory=dict)", "field(default_factory=list)"}  # defaults that hold nothing
 _SCALARS = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "None": "null"}
 _ARRAYS = ("list", "tuple", "Sequence", "List", "Tuple")

@@ -1,11 +1,17 @@
 """A small data set that a small network learns in a blink."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
 import torch
 from torch.utils.data import TensorDataset
 
 from common import loader
 from common.data import Config, DataModule, Samples
-from common.dataset import Dataset
+from common.dataset import SPLITS, Dataset, read_dataset
+from common.dataset_writer import DatasetWriter
 from common.loader import Loader
 
 
@@ -20,12 +26,32 @@ class Dots(DataModule):
         noise = [torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(i)) for i in range(self.num_samples)]
         inputs = 0.2 * torch.stack(noise)
         inputs[torch.arange(self.num_samples), 0, targets, targets] = 1.0
-        return Samples("dots", inputs, targets, torch.arange(self.num_samples), ("a", "b", "c"), ({"name": "dots"},))
+        return Samples(inputs, targets, torch.arange(self.num_samples), ("a", "b", "c"))
+
+    def describe(self) -> tuple[Mapping[str, Any], ...]:
+        """Return where they come from."""
+        return ({"name": "dots"},)
 
 
 def make_dataset(config: Config | None = None) -> Dataset:
     """Return the dots, split."""
-    return Dots(config or Config()).prepare()
+    return prepare(Dots(config or Config()))
+
+
+def prepare(module: DataModule) -> Dataset:
+    """Return what a data module prepares."""
+    with TemporaryDirectory() as folder:  # mapped files live on without their names
+        module.prepare(Path(folder))
+        return read_dataset(Path(folder))
+
+
+def write_dataset(dataset: Dataset, folder: Path) -> None:
+    """Write a dataset whose splits are given."""
+    with DatasetWriter(folder) as writer:
+        for name in SPLITS:
+            tensors = dataset.split(name).tensors
+            writer.add(Samples(*tensors, dataset.metadata.classes), [name] * len(tensors[0]))
+        writer.finish(dataset.metadata.name, "a test", lambda: dataset.metadata.sources)
 
 
 def make_loader(split: TensorDataset, *, training: bool = False, seed: int = 0, batch_size: int = 16) -> Loader:

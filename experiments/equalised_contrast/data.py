@@ -1,10 +1,10 @@
 """Preparation: each image is stretched so that its faintest pixel is 0 and its darkest 1."""
 
-from common.data import Digits, Samples
+from common.data import DataModule, Samples
 
 
-class EqualisedDigits(Digits):
-    """The optical digits at full contrast."""
+class EqualisedContrast(DataModule):
+    """Images at full contrast."""
 
     def transform(self, samples: Samples) -> Samples:
         """Return the samples with every image of (samples, 1, 8, 8) stretched on its own; a blank one stays blank."""

@@ -28,6 +28,7 @@ from pipeline.errors import ForceError, PlanError, StageError, ToolError, UsageE
 from pipeline.experiments import CIRCUMSTANCES, COMMON, Experiment
 from pipeline.ownership import PROCESSES_VARIABLE, STAGES, TRAIN, Ownership, Stage, product_of
 from pipeline.project import Project, find_project
+from pipeline.rawdata import find_missing
 from pipeline.tools.git import read_commit
 from pipeline.tools.process import LIFELINE, Child
 from pipeline.validation import find_faults
@@ -91,7 +92,7 @@ class StageRun:
 
     def execute(self) -> None:
         """Run the stage; leave its outs and the outcome, or the outcome alone. Raises StageError with the reason."""
-        sources = {path: self.project.index.md5(path) for path in self.stage.files}
+        sources = self._hash_sources()
         self.workspace.start()
         try:
             with hold_checkpoints(self.checkpoint_dir) as checkpoint_dir:
@@ -118,11 +119,17 @@ class StageRun:
         stage, root, index = self.stage, self.project.root, self.project.index
         if not stage.kind.keeps_checkpoints:
             return None
-        deps = {stage.relative(path): str(index.md5(path)) for path in stage.files}
+        deps = {stage.relative(path): str(md5) for path, md5 in self._hash_sources().items()}
         deps |= {stage.relative(path): str(hash_out(root, path, index)) for path in stage.products}
         params = {stage.relative(file): keys for file, keys in stage.params.items()}
         key = run_key(stage.kind.cmd, deps, params, [out.path for out in stage.kind.outs])
         return find_checkpoint_dir(root, self.experiment.name, key)
+
+    def _hash_sources(self) -> dict[str, str | None]:
+        """Return path → md5 of the code and data that the stage reads; no products."""
+        root, index = self.project.root, self.project.index
+        files = {path: index.md5(path) for path in self.stage.files}
+        return files | {path: hash_out(root, path, index) for path in self.stage.data}
 
     def _build_task(self, checkpoint_dir: Path | None) -> dict[str, Any]:
         sections = {key.partition(".")[0] for key in self.experiment.settings} - set(CIRCUMSTANCES)
@@ -180,7 +187,8 @@ class StageRun:
             return Child([sys.executable, *args], root, {"PYTHONPATH": str(root)})
         package = Path(__file__).parents[1]  # ours, where the checkout has no pipeline/ of its own
         # Neither .git nor DVC's config: what an experiment's code cannot see, it cannot leak.
-        sources = (root / "common", root / "experiments", package, self.project.cache.folder / "files")
+        sources = [root / "common", root / "experiments", package, self.project.cache.folder / "files"]
+        sources += [root / path for path in self.stage.data]
         params = containers.read_params(self.experiment.section(containers.SECTION))
         loggers = self.monitoring.loggers if self.stage.name == "train" else ()
         log_dirs = monitoring.make_writable_dirs(self.log_dir, loggers)
@@ -189,7 +197,7 @@ class StageRun:
             args=("python", *args),
             folder=root,
             params=params,
-            readable=(*(path for path in sources if path.is_dir()), *map(Path, params.mounts)),
+            readable=(*(path for path in sources if path.exists()), *map(Path, params.mounts)),
             writable=(self.workspace.partial, *([checkpoint_dir] if checkpoint_dir else []), *log_dirs),
             variables={
                 "PYTHONPATH": f"{root}{os.pathsep}{package.parent}",
@@ -217,7 +225,7 @@ class StageRun:
             described = read_json(self.workspace.partial / "failure.json")
             return Failure(**described) if described else Failure("Crashed", f"the process ended with status {status}")
         self.project.index.forget()
-        changed = [path for path, md5 in sources.items() if self.project.index.md5(path) != md5]
+        changed = [path for path, md5 in self._hash_sources().items() if sources[path] != md5]
         if changed:
             return Failure("SourceChanged", f"{', '.join(changed)} changed while the stage ran; run it again")
         facts = read_json(self.workspace.partial / "facts.json")
@@ -313,12 +321,15 @@ def _find_stage(project: Project, ownership: Ownership, experiment: Experiment, 
 
 
 def _check_inputs(project: Project, stage: Stage) -> dict[str, str]:
-    """Return upstream stage → folder, once all that the stage reads is checked.
+    """Return upstream stage → folder, once all that the stage reads is here and checked.
 
     Raises ToolError where anything is missing, or not what its dvc.lock records.
     """
     planner = project.planner(Ownership({}, project.experiments.modules))
     inputs = {}
+    if missing := [path for path in stage.data if not (project.root / path).exists()]:
+        tracked = " ".join(find_missing(project.root, stage.data))
+        raise ToolError(f"{', '.join(missing)}: no such data", f"dvc pull {tracked}" if tracked else "")
     for path, (owner, name) in stage.products.items():
         actual = hash_out(project.root, path, project.index)
         if actual is None:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from common.curves import Curves
-from common.dataset import Batch, Dataset, read_dataset
+from common.dataset import Batch, Dataset, open_dataset
 from common.evaluator import Evaluator
 from common.loader import Loader
 from common.metrics import Metric, MetricError, Predictions, TorchMetric
@@ -53,7 +53,11 @@ def run(task: Task) -> dict[str, float]:
 
     Raises BadPredictionsError and MetricError, in one line, where there is nothing to compute or to compare.
     """
-    dataset = read_dataset(Path(task.inputs["prepare"]))
+    with open_dataset(Path(task.inputs["prepare"])) as dataset:
+        return _run(task, dataset)
+
+
+def _run(task: Task, dataset: Dataset) -> dict[str, float]:
     if not len(dataset.test):
         raise BadPredictionsError("the test split is empty: raise data.test_fraction, or change the data component")
     seed, folder = task.config("engine", "runtime").seed, Path(task.inputs["train"])

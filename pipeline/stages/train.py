@@ -14,7 +14,7 @@ from torch import nn
 
 from common import vectorised
 from common.checkpoint import Checkpoints
-from common.dataset import Dataset, read_dataset
+from common.dataset import Dataset, open_dataset
 from common.loader import Loader
 from common.loggers import History, Loggers
 from common.parallel import find_processes
@@ -43,7 +43,11 @@ def run(task: Task) -> dict[str, float]:
     A training that was killed is resumed from the task's checkpoints. Of several processes the first one writes. Of
     several seeds the model is that of the first one, and has those of the others below it.
     """
-    dataset = read_dataset(Path(task.inputs["prepare"]))
+    with open_dataset(Path(task.inputs["prepare"])) as dataset:
+        return _train(task, dataset)
+
+
+def _train(task: Task, dataset: Dataset) -> dict[str, float]:
     seed = task.config("engine", "runtime").seed
     seeds = range(seed, seed + max(1, getattr(task.config("trainer", "train"), "vectorised_seeds", None) or 1))
     first, *others = [_build(task, dataset, each) for each in seeds]

@@ -31,6 +31,13 @@ def checkout(root: Path, stages: Sequence[Stage]) -> None:
         raise ToolError(f"dvc checkout failed: {last_line(done.stderr)}", "force doctor")
 
 
+def pull(root: Path, paths: Sequence[str]) -> None:
+    """Bring the data that .dvc files track into the workspace. Raises ToolError with DVC's reason."""
+    done = run(["dvc", "--wait-for-lock", "pull", "--quiet", *paths], root, check=False)
+    if done.returncode:
+        raise ToolError(f"dvc pull {' '.join(paths)} failed: {last_line(done.stderr)}", "force doctor")
+
+
 def push(root: Path, stages: Sequence[Stage]) -> str:
     """Push the recorded outs of stages to the remote; return DVC's reason where not all could be, else ""."""
     done = run(["dvc", "--wait-for-lock", "push", "--quiet", *map(address, stages)], root, check=False)

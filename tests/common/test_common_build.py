@@ -6,12 +6,13 @@ import pytest
 import yaml
 
 from common.config import build_config
-from common.data import Digits
+from common.data import DataModule
 from common.engine import Engine
 from common.evaluator import Evaluator
 from common.loader import Loader
 from common.model import ConvNet
 from common.trainer import Trainer
+from tests.datasets import prepare
 
 PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
 
@@ -21,7 +22,7 @@ def test_common_build_reads_at_least_97_of_100_digits() -> None:
     runtime = build_config(Engine, PARAMS["runtime"])
     trainer = Trainer(build_config(Trainer, PARAMS["train"]), runtime)
     evaluator_config = build_config(Evaluator, PARAMS["evaluate"])
-    dataset = Digits(build_config(Digits, PARAMS["data"])).prepare()
+    dataset = prepare(DataModule(build_config(DataModule, PARAMS["data"])))
     train, valid, test = (
         Loader(dataset.split(name), build_config(Loader, PARAMS["loader"]), training=name == "train", seed=runtime.seed)
         for name in ("train", "valid", "test")

@@ -5,11 +5,13 @@ import statistics
 import pytest
 import torch
 
-from common.data import Config, DataModule, Digits, Samples, assign_splits
+from common.data import Config, DataModule, Samples
 from common.dataset import SPLITS
-from tests.datasets import Dots, make_dataset
+from common.samples import BadSourceError
+from tests.datasets import Dots, make_dataset, prepare
 
 CONFIG = Config(valid_fraction=0.1, test_fraction=0.2)
+DIGITS = Config(source={"name": "digits"})
 
 
 class MoreDots(Dots):
@@ -26,31 +28,10 @@ class BrightDots(Dots):
         return samples._replace(inputs=2 * samples.inputs)
 
 
-def test_split_of_a_sample_is_the_same_whatever_else_is_split() -> None:
-    ids = list(range(500))
-    together = assign_splits(ids, CONFIG)
-    assert [assign_splits([sample_id], CONFIG)[0] for sample_id in ids] == together
-    assert assign_splits(reversed(ids), CONFIG) == together[::-1]
-
-
 def test_no_sample_moves_when_samples_are_added() -> None:
-    before, after = Dots(CONFIG).prepare(), MoreDots(CONFIG).prepare()
+    before, after = prepare(Dots(CONFIG)), prepare(MoreDots(CONFIG))
     for name in SPLITS:
         assert set(before.split(name).tensors[2].tolist()) < set(after.split(name).tensors[2].tolist())
-
-
-def test_split_changes_when_the_split_seed_does() -> None:
-    assert assign_splits(range(500), CONFIG) != assign_splits(range(500), Config(split_seed=1))
-
-
-def test_splits_have_about_the_fractions_asked_for() -> None:
-    splits = assign_splits(range(10_000), CONFIG)
-    assert splits.count("test") / 10_000 == pytest.approx(0.2, abs=0.02)
-    assert splits.count("valid") / 10_000 == pytest.approx(0.1, abs=0.02)
-
-
-def test_valid_is_empty_when_its_fraction_is_zero() -> None:
-    assert set(assign_splits(range(500), Config(valid_fraction=0.0))) == {"train", "test"}
 
 
 def test_every_sample_is_in_exactly_one_split_with_its_target() -> None:
@@ -63,7 +44,7 @@ def test_every_sample_is_in_exactly_one_split_with_its_target() -> None:
 
 
 def test_transform_changes_every_split() -> None:
-    plain, bright = make_dataset(), BrightDots(CONFIG).prepare()
+    plain, bright = make_dataset(), prepare(BrightDots(CONFIG))
     for name in SPLITS:
         assert torch.equal(2 * plain.split(name).tensors[0], bright.split(name).tensors[0])
 
@@ -82,20 +63,12 @@ def test_metadata_are_the_same_however_many_cores_add_them_up() -> None:
         found = []
         for num_threads in (1, 2, 4):
             torch.set_num_threads(num_threads)
-            found.append(Digits(CONFIG).prepare().metadata)
+            found.append(prepare(DataModule(DIGITS)).metadata)
     finally:
         torch.set_num_threads(before)
     assert found[0] == found[1] == found[2]
 
 
-def test_digits_are_images_of_ink_between_0_and_1() -> None:
-    samples = Digits(CONFIG).read()
-    assert (samples.inputs.shape, samples.inputs.dtype) == ((1797, 1, 8, 8), torch.float32)
-    assert (samples.inputs.min().item(), samples.inputs.max().item()) == (0.0, 1.0)
-    assert set(samples.targets.tolist()) == set(range(len(samples.classes)))
-    assert len(set(samples.ids.tolist())) == 1797
-
-
 def test_source_must_be_given_when_a_data_module_is_written() -> None:
-    with pytest.raises(NotImplementedError):
-        DataModule(CONFIG).prepare()
+    with pytest.raises(BadSourceError, match="there is no source"):
+        prepare(DataModule(CONFIG))

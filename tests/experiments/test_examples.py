@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from common import data, engine, evaluator, loader, model
 from common.config import build_config
-from common.data import Digits, Samples
+from common.data import DataModule, Samples
 from common.dataset import Batch
 from common.evaluator import Predictions
 from common.model import ConvNet
@@ -15,7 +15,7 @@ from common.trainer import Trainer
 from common.vectorising import check_trainer
 from experiments.eight_seeds.model import Config as PerceptronConfig
 from experiments.eight_seeds.model import Perceptron
-from experiments.equalised_contrast.data import EqualisedDigits
+from experiments.equalised_contrast.data import EqualisedContrast
 from experiments.focal_loss.trainer import Config as FocalConfig
 from experiments.focal_loss.trainer import FocalLossTrainer
 from experiments.random_shifts.loader import ShiftingLoader
@@ -23,7 +23,7 @@ from experiments.residual_net.model import ResidualBlock, ResidualNet
 from experiments.worst_class.evaluator import WorstClassEvaluator, worst_class_recall
 from pipeline.project import Project
 from tests.checkouts import ROOT
-from tests.datasets import make_dataset
+from tests.datasets import make_dataset, prepare
 
 RUNTIME = engine.Config(device="cpu")
 EASY = torch.tensor([[0.9, 0.1]]).log()
@@ -45,7 +45,7 @@ def _shift(inputs: Tensor, seed: int = 0) -> Tensor:
 
 def _equalise(inputs: Tensor) -> Tensor:
     rows = torch.arange(len(inputs))
-    return EqualisedDigits(data.Config()).transform(Samples("a test", inputs, rows, rows, (), ())).inputs
+    return EqualisedContrast(data.Config()).transform(Samples(inputs, rows, rows)).inputs
 
 
 def test_focal_loss_is_cross_entropy_when_gamma_is_0() -> None:
@@ -114,7 +114,8 @@ def test_contrast_is_finite_when_an_image_is_blank() -> None:
 
 
 def test_equalised_digits_are_the_same_digits_in_the_same_splits() -> None:
-    equalised, plain = EqualisedDigits(data.Config()).prepare(), Digits(data.Config()).prepare()
+    config = data.Config(source={"name": "digits"})
+    equalised, plain = prepare(EqualisedContrast(config)), prepare(DataModule(config))
     for ours, theirs in ((equalised.train, plain.train), (equalised.test, plain.test)):
         assert torch.equal(ours.tensors[1], theirs.tensors[1])
         assert torch.equal(ours.tensors[2], theirs.tensors[2])

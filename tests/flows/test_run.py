@@ -256,10 +256,10 @@ def test_a_stage_that_exits_by_itself_has_failed(built: Checkout) -> None:
     exiting = """\
         import sys
 
-        from common.data import Digits, Samples
+        from common.data import DataModule, Samples
 
 
-        class Exiting(Digits):
+        class Exiting(DataModule):
             def read(self) -> Samples:
                 sys.exit(0)
         """

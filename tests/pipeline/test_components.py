@@ -33,7 +33,6 @@ def test_nothing_is_overridden_when_no_file_has_the_name_of_a_component(checkout
     ("kind", "base"),
     [
         ("data", "common.data.DataModule"),
-        ("data", "common.data.Digits"),
         ("loader", "common.loader.Loader"),
         ("model", "common.model.Model"),
         ("model", "common.model.ConvNet"),

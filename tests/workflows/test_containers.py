@@ -25,7 +25,7 @@ import os
 import socket
 from pathlib import Path
 
-from common.data import Digits, Samples
+from common.data import DataModule, Samples
 
 
 def reach(address: tuple[str, int]) -> str:
@@ -36,7 +36,7 @@ def reach(address: tuple[str, int]) -> str:
     return "connected"
 
 
-class Probe(Digits):
+class Probe(DataModule):
     def read(self) -> Samples:
         root = Path.cwd()
         facts = {

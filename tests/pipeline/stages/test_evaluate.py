@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from common import engine
-from common.dataset import Dataset, Metadata, write_dataset
+from common.dataset import Dataset, Metadata
 from common.evaluator import Config as EvaluatorConfig
 from common.evaluator import Evaluator, Metric, Predictions
 from common.loader import Loader
@@ -26,7 +26,7 @@ from pipeline.stages import evaluate
 from pipeline.stages.evaluate import BadPredictionsError, compute_metrics, sort_predictions
 from pipeline.stages.task import Task
 from pipeline.validation import find_faults
-from tests.datasets import make_dataset
+from tests.datasets import make_dataset, write_dataset
 
 ACCURACY = {"name": "MulticlassAccuracy", "average": "micro"}
 PREDICTIONS = Predictions(torch.eye(3), torch.tensor([0, 1, 2]), torch.tensor([7, 5, 6]))
@@ -99,10 +99,13 @@ def _make_task(
 
 
 def _make_test_split(classes: tuple[str, ...], inputs: Tensor, targets: Tensor) -> Dataset:
-    """Return the dots with another test split."""
-    dataset = make_dataset()
+    """Return a dataset with this test split, and another sample for training."""
     test = TensorDataset(inputs, targets, torch.arange(len(inputs)))
-    return replace(dataset, test=test, metadata=replace(dataset.metadata, classes=classes))
+    train = TensorDataset(
+        torch.zeros(1, *inputs.shape[1:]), targets.new_zeros(1, *targets.shape[1:]), torch.tensor([-1])
+    )
+    valid = TensorDataset(*(tensor[:0] for tensor in train.tensors))
+    return Dataset(train, valid, test, replace(make_dataset().metadata, classes=classes))
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:

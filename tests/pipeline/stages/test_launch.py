@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 
-from common.dataset import write_dataset
 from common.model import ConvNet
 from common.saved_model import read_model
 from pipeline.stages.task import Task
 from pipeline.workspace import read_json, write_json
 from tests.checkouts import ROOT, Checkout
-from tests.datasets import make_dataset
+from tests.datasets import make_dataset, write_dataset
 from tests.flows.commands import wait_until
 from tests.stages import PATIENCE_S, read_log, start_stage
 

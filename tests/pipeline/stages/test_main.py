@@ -16,10 +16,10 @@ pytestmark = pytest.mark.slow
 BROKEN = '''\
 """A source that is not there."""
 
-from common.data import Digits, Samples
+from common.data import DataModule, Samples
 
 
-class BrokenDigits(Digits):
+class BrokenDigits(DataModule):
     """Fails in a function that it calls."""
 
     def read(self) -> Samples:
@@ -35,10 +35,10 @@ ENDLESS = '''\
 
 import threading
 
-from common.data import Digits, Samples
+from common.data import DataModule, Samples
 
 
-class EndlessDigits(Digits):
+class EndlessDigits(DataModule):
     """Waits for ever."""
 
     def read(self) -> Samples:
@@ -52,10 +52,10 @@ COUNTING = '''\
 
 import torch
 
-from common.data import Digits, Samples
+from common.data import DataModule, Samples
 
 
-class CountingDigits(Digits):
+class CountingDigits(DataModule):
     """Counts threads."""
 
     def read(self) -> Samples:
@@ -75,14 +75,14 @@ def _write_task(checkout: Checkout, module: str, class_name: str) -> Path:
         "target": str(target),
         "inputs": {},
         "components": {"data": [module, class_name]},
-        "params": {"data": {"test_fraction": 0.3}},
+        "params": {"data": {"source": {"name": "digits"}, "test_fraction": 0.3}},
     }
     (target / "task.json").write_text(json.dumps(task))
     return target
 
 
 def test_stage_leaves_its_results_and_facts_when_all_is_well(checkout: Checkout) -> None:
-    target = _write_task(checkout, "common.data", "Digits")
+    target = _write_task(checkout, "common.data", "DataModule")
     with start_stage(target, checkout.root) as process:
         assert process.wait(PATIENCE_S) == 0
         log = read_log(process)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from common import engine
 from common import trainer as trainer_module
-from common.dataset import Metadata, write_dataset
+from common.dataset import Metadata
 from common.loader import Loader
 from common.loggers import History
 from common.model import Model
@@ -35,7 +35,7 @@ from pipeline.stages.trackers import ProgressFile
 from pipeline.validation import find_faults
 from pipeline.workspace import write_json
 from tests.checkouts import ROOT
-from tests.datasets import make_dataset, make_loader
+from tests.datasets import make_dataset, make_loader, write_dataset
 from tests.stages import read_log, start_stage
 from tests.trainings import is_near
 

@@ -1,0 +1,44 @@
+"""Mean and standard deviation of more numbers than memory holds."""
+
+import torch
+from torch import Tensor
+
+
+class Moments:
+    """The moments of rows that are added part by part, by channel: that is dimension 1, where there is one."""
+
+    def __init__(self) -> None:
+        self._num = 0  # numbers of each channel
+        self._mean: Tensor = torch.zeros(1, dtype=torch.float64)
+        self._squares: Tensor = torch.zeros(1, dtype=torch.float64)  # sum of squared differences from the mean
+
+    def add(self, rows: Tensor) -> None:
+        """Add rows (rows, channels, …), as Chan, Golub and LeVeque (1979) merge the moments of two parts."""
+        values = rows.double()
+        values = values.movedim(1, 0).flatten(1) if values.ndim > 1 else values.flatten()[None]
+        num = values.shape[1]
+        if not num:
+            return
+        mean = values.mean(dim=1)
+        squares = (values - mean[:, None]).square_().sum(dim=1)
+        total, difference = self._num + num, mean - self._mean
+        self._mean = self._mean + difference * (num / total)
+        self._squares = self._squares + squares + difference.square() * (self._num * num / total)
+        self._num = total
+
+    def by_channel(self) -> dict[str, Tensor]:
+        """Return mean and std of each channel, (channels,) float64; the std is that of a sample (n - 1)."""
+        return {"mean": self._mean, "std": (self._squares / max(1, self._num - 1)).sqrt()}
+
+    def total(self, unit: float = 1) -> dict[str, float]:
+        """Return mean and std of all numbers times `unit`; empty where there are none.
+
+        With nine digits: the last bits depend on the machine, and equal data is to have equal bytes.
+        """
+        num = self._num * len(self._mean)
+        if not num:
+            return {}
+        mean = self._mean.mean()
+        squares = self._squares.sum() + self._num * (self._mean - mean).square().sum()
+        std = (squares / max(1, num - 1)).sqrt()
+        return {name: float(f"{value.item() * unit:.9g}") for name, value in {"mean": mean, "std": std}.items()}
