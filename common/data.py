@@ -3,20 +3,21 @@
 Override `read` for samples from elsewhere, `transform` for another preparation of the same samples.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from common.config import Fraction, NonNegativeInt, PositiveInt, SourceChoice, TransformChoice, build_choice
 from common.dataset import Metadata
 from common.dataset_writer import DatasetWriter
+from common.hashing import hash_rows
 from common.samples import BadSourceError, Fitted, Samples, Source, Transform
 from common.splits import assign_splits
 from common.workers import map_in_order
@@ -84,7 +85,7 @@ class DataModule:
             for samples in self._read_parts():
                 writer.add(samples, assign_splits(samples, self.config))
             made_by = f"{type(self).__module__}.{type(self).__qualname__}"
-            metadata = writer.finish(self.name, made_by, self.describe, fitted and fitted.fit)
+            metadata = writer.finish(self.name, made_by, self.describe, fitted.fit if fitted else None)
             self._judge_duplicates(writer)
             return metadata
 
@@ -101,8 +102,7 @@ class DataModule:
             yield from map(_unpack, map_in_order(partial(_load, self, self.source), self.source.parts()))
             return
         read = self.read()
-        for samples in [read] if isinstance(read, Samples) else read:
-            yield self._finish(samples)
+        yield from map(self._finish, [read] if isinstance(read, Samples) else cast(Iterable[Samples], read))
 
     def _finish(self, samples: Samples) -> Samples:
         samples = self.transform(samples)
@@ -124,18 +124,12 @@ class DataModule:
         raise BadSourceError(f"{found}; data.duplicates: warn accepts it, data.split_by: group keeps groups together")
 
 
-def _load(module: DataModule, source: Source, part: Any) -> Samples:
-    """Return a part as the writer takes it, in a process of its own: arrays are pickled faster than tensors."""
-    samples = module._finish(source.load(part))
-    return Samples(*(value.numpy() if isinstance(value, Tensor) else value for value in samples))
+def _load(module: DataModule, source: Source, part: Any) -> dict[str, Any]:
+    """Return the fields of a part, in a process of its own: arrays are pickled faster than tensors."""
+    samples = module._finish(source.load(part))._asdict()
+    return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in samples.items()}
 
 
-def _unpack(samples: Samples) -> Samples:
-    return Samples(*(torch.from_numpy(value) if hasattr(value, "dtype") else value for value in samples))
-
-
-def hash_rows(inputs: Tensor) -> Tensor:
-    """Return (samples,) int64 that are the same for the same bytes, and else differ."""
-    rows = inputs.reshape(len(inputs), -1).contiguous().view(torch.uint8).numpy()
-    digests = b"".join(hashlib.sha256(row.data).digest()[:8] for row in rows)
-    return torch.frombuffer(bytearray(digests), dtype=torch.int64) if digests else torch.zeros(0, dtype=torch.int64)
+def _unpack(fields: Mapping[str, Any]) -> Samples:
+    tensors = {name: torch.from_numpy(value) for name, value in fields.items() if isinstance(value, np.ndarray)}
+    return Samples(**{**fields, **tensors})

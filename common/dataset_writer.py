@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from common.dataset import SPLITS, Batch, Metadata, describe_dtype, hash_file, tensor_path, write_metadata
+from common.hashing import hash_names
 from common.moments import Moments
 from common.samples import Affine, BadSourceError, Samples
 from common.tensor_file import TensorFile, open_rows
@@ -40,26 +42,29 @@ class DatasetWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for stream in (*self._files.values(), *self._names.values()):
-            stream.close()
+        for file in self._files.values():
+            file.close()
+        for names in self._names.values():
+            names.close()
 
-    def add(self, samples: Samples, splits: Sequence[str]) -> None:
-        """Write samples, each into its split. Raises BadSourceError where they do not fit each other, or those before.
+    def add(self, samples: Samples, splits: Tensor) -> None:
+        """Write samples, each into its split; `splits` are (samples,) places in `SPLITS`.
 
-        Raises BadTargetError for a label that is none of the classes.
+        Raises BadSourceError where samples do not fit each other, or those before, and BadTargetError for a label that
+        is none of the classes.
         """
         batch = self._read_batch(samples)
         self._open(batch, samples.ids)
-        for name in SPLITS:
-            rows = [row for row, split in enumerate(splits) if split == name]
-            places = torch.tensor(rows, dtype=torch.long)
-            chosen = batch.select(places) if len(rows) < len(splits) else batch
+        for index, name in enumerate(SPLITS):
+            rows = (splits == index).nonzero().flatten()
+            chosen = batch.select(rows) if len(rows) < len(splits) else batch
             for field, tensor in zip(Batch._fields, chosen, strict=True):
                 self._files[name, field].append(tensor)
             if self._names:
-                self._names[name].writelines(f"{json.dumps(samples.ids[row], ensure_ascii=False)}\n" for row in rows)
+                names = (json.dumps(samples.ids[row], ensure_ascii=False) for row in rows.tolist())
+                self._names[name].writelines(f"{line}\n" for line in names)
             if samples.fingerprints is not None:
-                self._fingerprints[name].append(samples.fingerprints[places])
+                self._fingerprints[name].append(samples.fingerprints[rows])
             if name == "train" and has_statistics(batch.inputs.dtype):
                 self._moments.add(chosen.inputs)
 
@@ -125,7 +130,7 @@ class DatasetWriter:
                 "the inputs are texts: data.transforms has to make numbers of them, as `tokenise` does"
             )
         self._classes = self._classes or samples.classes
-        keys = ids if isinstance(ids, Tensor) else torch.tensor([hash_name(name) for name in ids], dtype=torch.long)
+        keys = ids if isinstance(ids, Tensor) else hash_names(ids)
         if samples.digests is not None:
             self._digest = self._digest or hashlib.sha256()
             for name, digest in zip(ids, samples.digests, strict=True):
@@ -206,7 +211,7 @@ class DatasetWriter:
     def _settle_targets(self) -> None:
         """Put classes that were found into alphabetical order; check that every target is one of them."""
         if self._labels is not None and not self._classes:
-            self._classes = tuple(sorted(self._labels))
+            self._classes = tuple(sorted(self._labels, key=_read_label))
             place = {label: index for index, label in enumerate(self._classes)}
             settled = torch.tensor([place[label] for label in self._labels], dtype=torch.long)
             for name in SPLITS:
@@ -222,7 +227,7 @@ class DatasetWriter:
             inputs = self._rows(name, "inputs")
             shape = [1, -1, *[1] * (inputs.ndim - 2)] if inputs.ndim > 1 else [-1]
             scale, shift = (part.to(inputs.dtype).view(shape) for part in affine)
-            for rows in inputs.split(max(1, _NUM_BYTES_AT_ONCE // max(1, inputs[:1].nbytes))):
+            for rows in torch.split(inputs, max(1, _NUM_BYTES_AT_ONCE // max(1, inputs[:1].nbytes))):
                 rows.mul_(scale).add_(shift)
                 if name == "train":
                     self._moments.add(rows)
@@ -249,6 +254,9 @@ def has_statistics(dtype: torch.dtype) -> bool:
     return dtype.is_floating_point or dtype == torch.uint8
 
 
-def hash_name(name: str) -> int:
-    """Return the id of a sample that has a name: 63 bits of its sha256, so that two of 10⁶ are the same by 10⁻⁷."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+def _read_label(label: str) -> tuple[float, str]:
+    """Return what labels are sorted by: numbers come first, in their order."""
+    try:
+        return float(label), label
+    except ValueError:
+        return math.inf, label

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+_NUM_AT_ONCE = 2**16  # numbers that are looked at together: what fits the processor's cache
+
 
 class Moments:
     """The moments of rows that are added part by part, by channel: that is dimension 1, where there is one."""
@@ -14,8 +16,12 @@ class Moments:
 
     def add(self, rows: Tensor) -> None:
         """Add rows (rows, channels, …), as Chan, Golub and LeVeque (1979) merge the moments of two parts."""
-        values = rows.double()
-        values = values.movedim(1, 0).flatten(1) if values.ndim > 1 else values.flatten()[None]
+        for block in torch.split(rows, max(1, _NUM_AT_ONCE // max(1, rows[:1].numel()))):
+            values = block.double()
+            self._add(values.movedim(1, 0).flatten(1) if values.ndim > 1 else values.flatten()[None])
+
+    def _add(self, values: Tensor) -> None:
+        """Add (channels, numbers)."""
         num = values.shape[1]
         if not num:
             return

@@ -4,12 +4,17 @@ A sample is placed by a hash of the split seed and its id, or what else it is sp
 never move others.
 """
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+import torch
+from torch import Tensor
+
 from common.dataset import SPLITS
+from common.hashing import hash_names, place
 from common.samples import BadSourceError, Samples
+
+_TRAIN, _VALID, _TEST = range(3)
 
 
 class SplitConfig(Protocol):
@@ -28,76 +33,66 @@ class SplitConfig(Protocol):
     @property
     def fold(self) -> int: ...
     @property
-    def valid_from(self) -> Any: ...
+    def valid_from(self) -> float | str | None: ...
     @property
-    def test_from(self) -> Any: ...
+    def test_from(self) -> float | str | None: ...
 
 
-def assign_splits(samples: Samples, config: SplitConfig) -> list[str]:
-    """Return the split of each sample. Raises BadSourceError where the samples lack what they are to be split by."""
+def assign_splits(samples: Samples, config: SplitConfig) -> Tensor:
+    """Return (samples,) places in `SPLITS`. Raises BadSourceError where samples lack what they are to be split by."""
     if config.test_from is not None:
-        return _split_by_time(_wanted(samples.times, "times", "test_from"), config)
+        return _split_by_time(_need(samples.times, "times", "test_from"), config)
+    positions = place(_find_keys(samples, config), config.split_seed)
     if samples.splits is not None:
-        return _complete(samples, config)
-    positions = [place(key, config.split_seed) for key in _find_keys(samples, config)]
+        return _complete(samples.splits, positions, config)
     if config.folds:
-        return [_choose_fold(position, config) for position in positions]
-    return [_choose(position, config) for position in positions]
+        return _choose_fold(positions, config.folds, config)
+    splits = torch.full(positions.shape, _TRAIN)
+    splits[positions < config.test_fraction + config.valid_fraction] = _VALID
+    splits[positions < config.test_fraction] = _TEST
+    return splits
 
 
-def place(key: Any, seed: int) -> float:
-    """Return where in [0, 1) a sample stands."""
-    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def _choose(position: float, config: SplitConfig) -> str:
-    if position < config.test_fraction:
-        return "test"
-    return "valid" if position < config.test_fraction + config.valid_fraction else "train"
-
-
-def _choose_fold(position: float, config: SplitConfig) -> str:
-    """Return test for the samples of one fold of several; of the others, `valid_fraction` is for validation."""
-    assert config.folds
-    fold, rest = divmod(position * config.folds, 1)
-    if fold == config.fold:
-        return "test"
-    return "valid" if rest < config.valid_fraction else "train"
-
-
-def _split_by_time(times: Sequence[Any], config: SplitConfig) -> list[str]:
-    """Return test for what is not before `test_from`, valid for what is before it, but not before `valid_from`."""
-    try:
-        is_test = [time >= config.test_from for time in times]
-        is_valid = [config.valid_from is not None and time >= config.valid_from for time in times]
-    except TypeError as error:
-        raise BadSourceError(f"data.test_from or data.valid_from cannot be compared with times: {error}") from None
-    return ["test" if test else "valid" if valid else "train" for test, valid in zip(is_test, is_valid, strict=True)]
-
-
-def _complete(samples: Samples, config: SplitConfig) -> list[str]:
-    """Return the splits that the source gives. One without a valid split gets it from train, as a fraction of that."""
-    assert samples.splits is not None
-    strange = {split for split in samples.splits if split not in SPLITS}
-    if strange:
-        raise BadSourceError(f"the source has a split '{min(map(str, strange))}', wanted {', '.join(SPLITS)}")
-    if config.valid_fraction and "valid" in samples.splits:
-        raise BadSourceError("the source gives a valid split of its own: set data.valid_fraction to 0")
-    keys = _find_keys(samples, config)
-    return [
-        "valid" if split == "train" and place(key, config.split_seed) < config.valid_fraction else split
-        for key, split in zip(keys, samples.splits, strict=True)
-    ]
-
-
-def _find_keys(samples: Samples, config: SplitConfig) -> Iterable[Any]:
+def _find_keys(samples: Samples, config: SplitConfig) -> Tensor:
+    """Return (samples,) int64: samples with the same key are in the same split."""
     if config.split_by == "group":
-        return _wanted(samples.groups, "groups", "split_by: group")
-    return samples.ids.tolist() if hasattr(samples.ids, "tolist") else samples.ids
+        return hash_names(_need(samples.groups, "groups", "split_by: group"))
+    return samples.ids if isinstance(samples.ids, Tensor) else hash_names(samples.ids)
 
 
-def _wanted(values: Sequence[Any] | None, what: str, param: str) -> Sequence[Any]:
+def _choose_fold(positions: Tensor, folds: int, config: SplitConfig) -> Tensor:
+    """Return test for the samples of one fold of several; of the others, `valid_fraction` is for validation."""
+    if config.fold >= folds:
+        raise BadSourceError(f"data.fold is {config.fold}, and there are data.folds = {folds}: 0 … {folds - 1}")
+    places = positions * folds
+    splits = torch.where(places.frac() < config.valid_fraction, _VALID, _TRAIN)
+    splits[places.floor() == config.fold] = _TEST
+    return splits
+
+
+def _split_by_time(times: Sequence[Any], config: SplitConfig) -> Tensor:
+    """Return test for what is not before `test_from`, valid for what is before it, but not before `valid_from`."""
+    test, valid = config.test_from, config.valid_from
+    try:
+        found = [_TEST if time >= test else _VALID if valid is not None and time >= valid else _TRAIN for time in times]
+    except TypeError as error:
+        raise BadSourceError(f"times do not compare with data.test_from or data.valid_from: {error}") from None
+    return torch.tensor(found)
+
+
+def _complete(given: Sequence[str], positions: Tensor, config: SplitConfig) -> Tensor:
+    """Return the splits that the source gives; `valid_fraction` of its train samples are for validation."""
+    strange = sorted({str(split) for split in given} - set(SPLITS))
+    if strange:
+        raise BadSourceError(f"the source has a split '{strange[0]}', wanted {', '.join(SPLITS)}")
+    if config.valid_fraction and "valid" in given:
+        raise BadSourceError("the source gives a valid split of its own: set data.valid_fraction to 0")
+    splits = torch.tensor([SPLITS.index(split) for split in given])
+    splits[(splits == _TRAIN) & (positions < config.valid_fraction)] = _VALID
+    return splits
+
+
+def _need(values: Sequence[Any] | None, what: str, param: str) -> Sequence[Any]:
     if values is None:
-        raise BadSourceError(f"data.{param} wants {what} of the samples, and the source gives none")
+        raise BadSourceError(f"data.{param} needs {what} of the samples, and the source gives none")
     return values

@@ -139,15 +139,15 @@ class Configs:
         """Return what a choice may name: module of a package → {file, arguments, required} of the class in it."""
         members = {}
         for name in sorted(self._modules.list_package(package)):
-            path = self._modules.find(f"{package}.{name}")
-            classes = self._modules.facts(path)["classes"] if path and not path.endswith("__init__.py") else {}
+            path = self._modules.find(f"{package}.{name}") or ""
+            classes = self._modules.facts(path)["classes"] if path.endswith(f"/{name}.py") else {}
             found = [class_name for class_name in classes if self._modules.is_subclass(path, class_name, base)]
             if not classes:
                 continue
             if len(found) != 1:
                 message = f"defines {len(found)} subclasses of {base[1]}, wanted exactly one"
-                raise ConfigError([Problem(str(path), 1, 1, message)])
-            fields = self._read_fields(str(path), found[0], seen)
+                raise ConfigError([Problem(path, 1, 1, message)])
+            fields = self._read_fields(path, found[0], seen)
             members[name] = {
                 "file": path,
                 "arguments": {field: fields[field]["schema"] for field in fields},

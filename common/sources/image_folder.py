@@ -1,0 +1,141 @@
+"""Folders of images: one folder a class, below train, valid and test or not; or a table that says the labels."""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from common.config import DataPath, PositiveInt
+from common.dataset import SPLITS
+from common.samples import BadSourceError, Samples, Source
+from common.sources.table import Table
+
+_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+_NUM_IMAGES = 256  # that are decoded together
+_MAX_PIXELS = 2**28
+_MODES = {"rgb": "RGB", "grey": "L"}
+
+Part = list[tuple[str, str, str]]  # path in the folder, label, split or nothing
+
+
+@dataclass(frozen=True)
+class ImageFolder(Source):
+    """Images become (channels, height, width) uint8, which reach the model as numbers from 0 to 1."""
+
+    path: DataPath
+    colours: Literal["rgb", "grey"] = "rgb"
+    size: PositiveInt | None = None  # height and width in pixels; None: all images have the same already
+    labels: DataPath | None = None  # a table instead of folders
+    file: str = "file"  # its column of paths below `path`
+    label: str = "label"  # its column of labels
+
+    decodes = True
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return Path(self.path).name
+
+    def parts(self) -> Iterator[Part]:
+        """Yield paths, labels and splits of some images, in alphabetical order. Raises BadSourceError without any."""
+        images = list(self._list_labelled() if self.labels else self._list_folders())
+        if not images:
+            raise BadSourceError(f"'{self.path}' has no images: wanted {self.path}/CLASS/IMAGE.png or the like")
+        for start in range(0, len(images), _NUM_IMAGES):
+            yield images[start : start + _NUM_IMAGES]
+
+    def load(self, part: Part) -> Samples:
+        """Return some images, decoded. Raises BadSourceError, naming the file, where one cannot be."""
+        contents = [_read(Path(self.path), name) for name, _, _ in part]
+        images = [self._decode(name, content) for (name, _, _), content in zip(part, contents, strict=True)]
+        shapes = {image.shape for image in images}
+        if len(shapes) > 1:
+            odd = next(place for place, image in enumerate(images) if image.shape != images[0].shape)
+            sizes = [f"'{part[place][0]}' is {images[place].shape[0]} × {images[place].shape[1]}" for place in (0, odd)]
+            raise BadSourceError(f"images differ: {sizes[0]} and {sizes[1]}; data.source.size resizes them")
+        return Samples(
+            inputs=_stack(images),
+            targets=[label for _, label, _ in part],
+            ids=[name for name, _, _ in part],
+            splits=[split for _, _, split in part] if part[0][2] else None,
+            digests=[hashlib.sha256(content).hexdigest() for content in contents],
+        )
+
+    def _list_folders(self) -> Iterator[tuple[str, str, str]]:
+        root = Path(self.path)
+        if not root.is_dir():
+            raise BadSourceError(f"there is no folder '{root}'")
+        splits = sorted(folder.name for folder in _list_visible_folders(root))
+        if splits and set(splits) <= set(SPLITS):
+            for split in splits:
+                for name, label in _list_classes(root / split):
+                    yield f"{split}/{name}", label, split
+        else:
+            for name, label in _list_classes(root):
+                yield name, label, ""
+
+    def _list_labelled(self) -> Iterator[tuple[str, str, str]]:
+        table = Table(str(self.labels), target=self.label, task="classification", inputs=(self.file,), id=self.file)
+        for part in table.parts():
+            samples = table.load(part)
+            yield from ((name, label, "") for name, label in zip(samples.ids, samples.targets, strict=True))
+
+    def _decode(self, name: str, content: bytes) -> np.ndarray:
+        """Return (height, width, channels) or (height, width)."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(io.BytesIO(content)) as image:
+                    if image.width * image.height > _MAX_PIXELS:
+                        raise BadSourceError(f"'{name}' has {image.width} × {image.height} pixels: too many")
+                    picture = image.convert(_MODES[self.colours])
+                    if self.size and picture.size != (self.size, self.size):
+                        picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
+                    return np.asarray(picture)
+        except (
+            UnidentifiedImageError,
+            OSError,
+            SyntaxError,
+            ValueError,
+            Warning,
+            Image.DecompressionBombError,
+        ) as error:
+            if isinstance(error, BadSourceError):
+                raise
+            raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
+
+
+def _list_visible_folders(root: Path) -> Iterator[Path]:
+    return (entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _list_classes(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield path below `root` and class of each image, in alphabetical order; the class is the first folder."""
+    for folder in sorted(_list_visible_folders(root)):
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in _ENDINGS:
+                yield path.relative_to(root).as_posix(), folder.name
+
+
+def _read(root: Path, name: str) -> bytes:
+    """Return what is in a file below a folder. Raises BadSourceError where it is elsewhere, or not there."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise BadSourceError(f"'{name}' leads out of '{root}'")
+    try:
+        return (root / name).read_bytes()
+    except OSError as error:
+        raise BadSourceError(f"'{name}' cannot be read: {error.strerror}") from error
+
+
+def _stack(images: Sequence[np.ndarray]) -> Tensor:
+    """Return (samples, channels, height, width)."""
+    stacked = torch.from_numpy(np.stack(images))
+    return stacked[:, None] if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,214 @@
+"""Tables: CSV, TSV, Parquet, Feather and JSON lines, one file or a folder of files of one kind, read in parts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pyarrow import compute, csv, feather, json, parquet
+from torch import Tensor
+
+from common.config import DataPath
+from common.dataset import hash_file
+from common.samples import BadSourceError, Samples, Source
+
+_BLOCK_BYTES = 2**24  # of text that are parsed at once
+_NUM_ROWS = 2**16  # of a binary file that are read at once
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_KINDS = (*_DELIMITERS, ".parquet", ".feather", ".arrow", ".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class Table(Source):
+    """A row is a sample: numbers become inputs (samples, columns) float32; a column of text alone, texts."""
+
+    path: DataPath
+    target: str | tuple[str, ...] | None = None  # the column, or columns of numbers; None: there is nothing to predict
+    task: Literal["auto", "classification", "regression"] = "auto"  # auto: numbers with a point are quantities
+    inputs: tuple[str, ...] | None = None  # columns; None: all that nothing else names
+    id: str | None = None  # column of stable names; None: rows are numbered
+    group: str | None = None  # column of what stays in one split
+    split: str | None = None  # column of train, valid or test
+    time: str | None = None  # column of what data.test_from compares, numbers or ISO 8601
+    missing: Literal["error", "drop"] | float = "error"  # rows without a value, or the number that stands for one
+    delimiter: str | None = None  # of CSV; None: what the ending says
+
+    @property
+    def name(self) -> str:
+        """The name of the file or folder."""
+        return Path(self.path).name
+
+    def parts(self) -> Iterator[tuple[int, str, pa.RecordBatch]]:
+        """Yield the number of the first row, the file and the rows, parsed by several threads."""
+        first = 0
+        for path in _list_files(Path(self.path)):
+            with _explain(path):
+                for rows in self._read(path):
+                    yield first, str(path), rows
+                    first += len(rows)
+
+    def load(self, part: tuple[int, str, pa.RecordBatch]) -> Samples:
+        """Return the samples of some rows. Raises BadSourceError, naming column and row, for what is no number."""
+        first, path, rows = part
+        self._check_columns(rows.schema.names, path)
+        rows, numbers = self._settle_missing(rows, torch.arange(first, first + len(rows)), path)
+        return Samples(
+            inputs=self._read_inputs(rows, path),
+            targets=self._read_targets(rows, path),
+            ids=_read_texts(rows, self.id) if self.id else numbers,
+            groups=_read_texts(rows, self.group) if self.group else None,
+            splits=_read_texts(rows, self.split) if self.split else None,
+            times=_read_times(rows, self.time) if self.time else None,
+        )
+
+    def describe(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the sha256 of each file."""
+        return tuple({"name": str(path), "sha256": hash_file(path)} for path in _list_files(Path(self.path)))
+
+    def _read(self, path: Path) -> Iterator[pa.RecordBatch]:
+        ending = path.suffix.lower()
+        if ending == ".parquet":
+            yield from parquet.ParquetFile(path, memory_map=True).iter_batches(_NUM_ROWS)
+        elif ending in (".feather", ".arrow"):
+            yield from feather.read_table(path, memory_map=True).to_batches(_NUM_ROWS)
+        elif ending in (".jsonl", ".ndjson"):
+            yield from json.open_json(path, json.ReadOptions(block_size=_BLOCK_BYTES))
+        else:
+            yield from self._read_csv(path)
+
+    def _read_csv(self, path: Path) -> Iterator[pa.RecordBatch]:
+        read = csv.ReadOptions(block_size=_BLOCK_BYTES)
+        parse = csv.ParseOptions(delimiter=self.delimiter or _DELIMITERS[path.suffix.lower()])
+        with csv.open_csv(path, read, parse) as probe:  # types are guessed from the first block
+            schema = probe.schema
+        inputs = self._choose_inputs(schema.names)
+        types = {column: pa.float32() for column in inputs if _is_number(schema.field(column).type)}
+        types |= {column: pa.string() for column in (self.id, self.group, self.split) if column}
+        yield from csv.open_csv(path, read, parse, csv.ConvertOptions(column_types=types))
+
+    def _choose_inputs(self, columns: Sequence[str]) -> list[str]:
+        named = {*self._list_targets(), self.id, self.group, self.split, self.time}
+        return [column for column in columns if column not in named] if self.inputs is None else list(self.inputs)
+
+    def _list_targets(self) -> tuple[str, ...]:
+        return (self.target,) if isinstance(self.target, str) else self.target or ()
+
+    def _check_columns(self, columns: Sequence[str], path: str) -> None:
+        again = sorted({column for column in columns if columns.count(column) > 1})
+        if again:
+            raise BadSourceError(f"{path} has several columns '{again[0]}'")
+        wanted = [*(self.inputs or ()), *self._list_targets(), self.id, self.group, self.split, self.time]
+        for column in wanted:
+            if column is not None and column not in columns:
+                known = ", ".join(columns[:10]) + (" …" if len(columns) > 10 else "")
+                raise BadSourceError(f"{path} has no column '{column}': there are {known}")
+        if not self._choose_inputs(columns):
+            raise BadSourceError(f"{path} has no column that is left for inputs")
+
+    def _settle_missing(self, rows: pa.RecordBatch, ids: Tensor, path: str) -> tuple[pa.RecordBatch, Tensor]:
+        """Return rows without missing values, and their numbers."""
+        inputs = self._choose_inputs(rows.schema.names)
+        others = [*self._list_targets(), *filter(None, (self.id, self.group, self.split, self.time))]
+        for column in (*inputs, *others):
+            is_missing = _find_missing(rows.column(column))
+            if not is_missing.any():
+                continue
+            if self.missing == "drop":
+                kept = ~is_missing
+                rows, ids = rows.filter(pa.array(kept)), ids[torch.from_numpy(kept)]
+            elif self.missing == "error" or column not in inputs:
+                row = int(ids[int(is_missing.argmax())])
+                hint = "data.source.missing: drop leaves such rows out"
+                raise BadSourceError(f"{path} has no value in column '{column}' of row {row} (from 0); {hint}")
+        return rows, ids
+
+    def _read_inputs(self, rows: pa.RecordBatch, path: str) -> Any:
+        columns = self._choose_inputs(rows.schema.names)
+        if len(columns) == 1 and _is_text(rows.schema.field(columns[0]).type):
+            return _read_texts(rows, columns[0])
+        matrix = np.empty((len(rows), len(columns)), dtype=np.float32)
+        for place, column in enumerate(columns):
+            fill = self.missing if isinstance(self.missing, int | float) else None
+            matrix[:, place] = _read_numbers(rows, column, path, fill)
+        return torch.from_numpy(matrix)
+
+    def _read_targets(self, rows: pa.RecordBatch, path: str) -> Tensor | Sequence[str]:
+        targets = self._list_targets()
+        if not targets:
+            return torch.zeros(len(rows), 0)
+        kind = rows.schema.field(targets[0]).type
+        is_quantity = pa.types.is_floating(kind) if self.task == "auto" else self.task == "regression"
+        if isinstance(self.target, str) and not is_quantity:
+            return _read_texts(rows, self.target)
+        numbers = [_read_numbers(rows, column, path, None) for column in targets]
+        stacked = torch.from_numpy(np.stack(numbers, axis=1).astype(np.float32))
+        return stacked.squeeze(1) if isinstance(self.target, str) else stacked
+
+
+def _list_files(path: Path) -> list[Path]:
+    """Return the files of a table, in alphabetical order. Raises BadSourceError where there are none that we know."""
+    if not path.exists():
+        raise BadSourceError(f"there is no '{path}'")
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = [file for file in files if not file.name.startswith((".", "_"))]
+    strange = [file for file in files if file.suffix.lower() not in _KINDS]
+    if strange or not files:
+        found = f"'{strange[0]}'" if strange else f"nothing in '{path}'"
+        raise BadSourceError(f"{found} is a table: wanted files that end in {', '.join(_KINDS)}")
+    return files
+
+
+@contextmanager
+def _explain(path: Path) -> Iterator[None]:
+    """Turn what pyarrow raises for a file into one line."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise BadSourceError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from error
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _find_missing(column: pa.Array) -> np.ndarray:
+    """Return which values are absent, or not a number."""
+    missing = column.is_null(nan_is_null=True) if pa.types.is_floating(column.type) else column.is_null()
+    found: np.ndarray = missing.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _read_numbers(rows: pa.RecordBatch, column: str, path: str, fill: float | None) -> np.ndarray:
+    values = rows.column(column)
+    if pa.types.is_decimal(values.type):
+        values = values.cast(pa.float64())
+    if not _is_number(values.type):
+        hint = "data.source.inputs names the columns to take"
+        raise BadSourceError(f"{path}: column '{column}' holds {values.type}, no numbers; {hint}")
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.int8())
+    numbers: np.ndarray = values.to_numpy(zero_copy_only=False)
+    return numbers if fill is None else np.where(_find_missing(values), fill, numbers)
+
+
+def _read_texts(rows: pa.RecordBatch, column: str) -> list[str]:
+    """Return values as texts: 3 and not 3.0 where they are whole numbers."""
+    values = rows.column(column)
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    texts: list[str] = (values if _is_text(values.type) else compute.cast(values, pa.string())).to_pylist()
+    return texts
+
+
+def _read_times(rows: pa.RecordBatch, column: str) -> list[Any]:
+    """Return numbers as they are, and moments as text of ISO 8601, which compares as they do."""
+    values = rows.column(column)
+    return values.to_pylist() if _is_number(values.type) else _read_texts(rows, column)
