@@ -20,7 +20,6 @@ from common.sources.table import Table
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _NUM_IMAGES = 256  # that are decoded together
-_MAX_PIXELS = 2**28
 _MODES = {"rgb": "RGB", "grey": "L"}
 
 Part = list[tuple[str, str, str]]  # path in the folder, label, split or nothing
@@ -55,7 +54,9 @@ class ImageFolder(Source):
     def load(self, part: Part) -> Samples:
         """Return some images, decoded. Raises BadSourceError, naming the file, where one cannot be."""
         contents = [_read(Path(self.path), name) for name, _, _ in part]
-        images = [self._decode(name, content) for (name, _, _), content in zip(part, contents, strict=True)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of a file that is truncated, or has far too many pixels
+            images = [self._decode(name, content) for (name, _, _), content in zip(part, contents, strict=True)]
         shapes = {image.shape for image in images}
         if len(shapes) > 1:
             odd = next(place for place, image in enumerate(images) if image.shape != images[0].shape)
@@ -91,25 +92,12 @@ class ImageFolder(Source):
     def _decode(self, name: str, content: bytes) -> np.ndarray:
         """Return (height, width, channels) or (height, width)."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(io.BytesIO(content)) as image:
-                    if image.width * image.height > _MAX_PIXELS:
-                        raise BadSourceError(f"'{name}' has {image.width} × {image.height} pixels: too many")
-                    picture = image.convert(_MODES[self.colours])
-                    if self.size and picture.size != (self.size, self.size):
-                        picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
-                    return np.asarray(picture)
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            ValueError,
-            Warning,
-            Image.DecompressionBombError,
-        ) as error:
-            if isinstance(error, BadSourceError):
-                raise
+            with Image.open(io.BytesIO(content)) as image:
+                picture = image.convert(_MODES[self.colours])
+                if self.size and picture.size != (self.size, self.size):
+                    picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
+                return np.asarray(picture)
+        except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
             raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
 
 
