@@ -53,6 +53,8 @@ class DatasetWriter:
         Raises BadSourceError where samples do not fit each other, or those before, and BadTargetError for a label that
         is none of the classes.
         """
+        if not len(samples.ids):
+            return
         batch = self._read_batch(samples)
         self._open(batch, samples.ids)
         for index, name in enumerate(SPLITS):

@@ -85,6 +85,7 @@ class Table(Source):
         parse = csv.ParseOptions(delimiter=self.delimiter or _DELIMITERS[path.suffix.lower()])
         with csv.open_csv(path, read, parse) as probe:  # types are guessed from the first block
             schema = probe.schema
+        self._check_columns(schema.names, str(path))
         inputs = self._choose_inputs(schema.names)
         types = {column: pa.float32() for column in inputs if _is_number(schema.field(column).type)}
         types |= {column: pa.string() for column in (self.id, self.group, self.split) if column}

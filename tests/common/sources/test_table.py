@@ -1,0 +1,234 @@
+"""Tables as sources."""
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import csv, feather, parquet
+
+from common.samples import BadSourceError, Samples
+from common.sources import table as module
+from common.sources.table import Table
+
+FLOWERS = pa.table(
+    {"length": [5.1, 4.9, 6.3, 5.8], "petals": [3, 3, 4, 5], "species": ["rose", "iris", "rose", "lily"]}
+)
+SPECIES = ["rose", "iris", "rose", "lily"]
+
+
+def read(source: Table) -> Samples:
+    """Return all samples of a source as one part."""
+    parts = [source.load(part) for part in source.parts()]
+    ids = [part.ids for part in parts]
+    return parts[0]._replace(
+        inputs=torch.cat([part.inputs for part in parts]),
+        targets=[label for part in parts for label in part.targets],
+        ids=torch.cat(ids) if isinstance(ids[0], torch.Tensor) else [name for part in ids for name in part],
+    )
+
+
+def write(path: Path, table: pa.Table = FLOWERS) -> str:
+    """Write a table as the ending says; return its path."""
+    if path.suffix in (".csv", ".tsv"):
+        csv.write_csv(table, path, csv.WriteOptions(delimiter="\t" if path.suffix == ".tsv" else ","))
+    elif path.suffix == ".parquet":
+        parquet.write_table(table, path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in table.to_pylist()))
+    else:
+        feather.write_feather(table, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "feather", "jsonl"])
+def test_rows_of_every_kind_of_file_are_samples(tmp_path: Path, ending: str) -> None:
+    samples = read(Table(write(tmp_path / f"flowers.{ending}"), target="species"))
+    assert torch.equal(samples.inputs, torch.tensor([[5.1, 3], [4.9, 3], [6.3, 4], [5.8, 5]]))
+    assert samples.inputs.dtype == torch.float32
+    assert samples.targets == SPECIES
+    assert samples.ids.tolist() == [0, 1, 2, 3]
+
+
+def test_files_of_a_folder_are_one_table(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.csv", "_SUCCESS"):
+        write(tmp_path / name) if name.endswith("csv") else (tmp_path / name).touch()
+    samples = read(Table(str(tmp_path), target="species"))
+    assert samples.ids.tolist() == list(range(8))
+    sources = Table(str(tmp_path)).describe()
+    assert [Path(source["name"]).name for source in sources] == ["a.csv", "b.csv"]
+
+
+def test_large_file_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 200)
+    monkeypatch.setattr(module, "_NUM_ROWS", 7)
+    numbers = pa.table({"x": list(range(100)), "y": [str(n % 3) for n in range(100)]})
+    for ending in ("csv", "parquet"):
+        source = Table(write(tmp_path / f"numbers.{ending}", numbers), target="y", task="classification")
+        assert len(list(source.parts())) > 3
+        samples = read(source)
+        assert samples.inputs.flatten().tolist() == samples.ids.tolist() == list(range(100))
+
+
+def test_whole_numbers_may_turn_into_others_after_the_first_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 30)
+    path = tmp_path / "numbers.csv"
+    path.write_text("x,y\n" + "1,a\n" * 20 + "1.5,a\n")
+    assert read(Table(str(path), target="y")).inputs[-1].item() == 1.5
+
+
+@pytest.mark.parametrize(
+    ("options", "targets"),
+    [
+        ({"target": "petals", "inputs": ("length",)}, ["3", "3", "4", "5"]),
+        ({"target": "petals", "inputs": ("length",), "task": "regression"}, [3, 3, 4, 5]),
+        ({"target": "length", "inputs": ("petals",)}, pytest.approx([5.1, 4.9, 6.3, 5.8])),
+    ],
+)
+def test_targets_are_labels_or_quantities(tmp_path: Path, options: dict[str, Any], targets: Any) -> None:
+    source = Table(write(tmp_path / "flowers.csv"), **options)
+    found = source.load(next(source.parts())).targets
+    assert (found.tolist() if isinstance(found, torch.Tensor) else found) == targets
+
+
+def test_several_targets_are_a_row_of_quantities(tmp_path: Path) -> None:
+    source = Table(
+        write(tmp_path / "a.csv", FLOWERS.drop(["species"])), target=("petals", "length"), inputs=("petals",)
+    )
+    assert source.load(next(source.parts())).targets.tolist() == [pytest.approx(row) for row in TARGETS]
+
+
+TARGETS = [[3, 5.1], [3, 4.9], [4, 6.3], [5, 5.8]]
+
+
+def test_there_is_nothing_to_predict_without_a_target(tmp_path: Path) -> None:
+    source = Table(write(tmp_path / "a.csv", FLOWERS.drop(["species"])))
+    assert source.load(next(source.parts())).targets.shape == (4, 0)
+
+
+def test_columns_say_id_group_split_and_time(tmp_path: Path) -> None:
+    extended = FLOWERS.append_column("key", pa.array([7, 8, 9, 10])).append_column("field", pa.array(list("abab")))
+    extended = extended.append_column("part", pa.array(["train", "test", "train", "train"]))
+    days = [datetime.date(2020, month, 1) for month in (1, 2, 3, 4)]
+    extended = extended.append_column("day", pa.array(days))
+    for ending in ("csv", "parquet"):
+        path = write(tmp_path / f"flowers.{ending}", extended)
+        source = Table(path, target="species", id="key", group="field", split="part", time="day")
+        samples = source.load(next(source.parts()))
+        assert (samples.ids, samples.groups) == (["7", "8", "9", "10"], list("abab"))
+        assert samples.splits == ["train", "test", "train", "train"]
+        assert samples.times == ["2020-01-01", "2020-02-01", "2020-03-01", "2020-04-01"]
+        assert samples.inputs.shape == (4, 2)
+
+
+def test_one_column_of_text_stays_text(tmp_path: Path) -> None:
+    source = Table(write(tmp_path / "flowers.csv"), target="petals", inputs=("species",))
+    assert source.load(next(source.parts())).inputs == SPECIES
+
+
+def test_bools_are_0_and_1(tmp_path: Path) -> None:
+    table = pa.table({"wet": [True, False], "warm": [False, True]})
+    source = Table(write(tmp_path / "a.parquet", table), target="warm")
+    samples = source.load(next(source.parts()))
+    assert (samples.inputs.tolist(), samples.targets) == ([[1], [0]], ["false", "true"])
+
+
+# Missing values
+
+HOLES = pa.table({"a": [1.0, None, 3.0, float("nan")], "b": [1, 2, 3, None], "c": ["x", "y", None, "z"]})
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_rows_without_a_value_are_left_out_when_params_say_so(tmp_path: Path, ending: str) -> None:
+    samples = read(Table(write(tmp_path / f"holes.{ending}", HOLES), target="c", inputs=("a", "b"), missing="drop"))
+    kept = [0] if ending == "parquet" else [0, 2]  # CSV has no text that is missing, only an empty one
+    assert samples.ids.tolist() == kept
+
+
+def test_a_number_stands_for_a_missing_input_when_params_say_so(tmp_path: Path) -> None:
+    samples = read(Table(write(tmp_path / "holes.csv", HOLES), target="c", inputs=("a", "b"), missing=-1))
+    assert samples.inputs.tolist() == [[1, 1], [-1, 2], [3, 3], [-1, -1]]
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "speices"}, "{path} has no column 'speices': there are length, petals, species"),
+        ({"inputs": ("size",)}, "{path} has no column 'size'"),
+        ({"id": "key"}, "{path} has no column 'key'"),
+        ({}, "{path}: column 'species' holds string, no numbers; data.source.inputs names the columns to take"),
+        ({"target": ("length", "petals", "species")}, "{path} has no column that is left for inputs"),
+        ({"target": "species", "task": "regression"}, "{path}: column 'species' holds string, no numbers"),
+    ],
+)
+def test_columns_are_refused_when(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    for ending in ("csv", "parquet"):
+        path = write(tmp_path / f"flowers.{ending}")
+        with pytest.raises(BadSourceError) as caught:
+            read(Table(path, **options))
+        assert str(caught.value).startswith(message.format(path=path))
+
+
+def test_missing_value_is_an_error_that_names_its_place(tmp_path: Path) -> None:
+    path = write(tmp_path / "holes.csv", HOLES)
+    with pytest.raises(BadSourceError) as caught:
+        read(Table(path, target="c"))
+    hint = "data.source.missing: drop leaves such rows out"
+    assert str(caught.value) == f"{path} has no value in column 'a' of row 1 (from 0); {hint}"
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "feather", "jsonl"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe\x00broken", b"\x00" * 100, b"PAR1" + b"\x01" * 50, b'{"a": 1}\n{"a": '],
+)
+def test_file_is_refused_in_one_line_when_it_is_damaged(tmp_path: Path, ending: str, content: bytes) -> None:
+    path = tmp_path / f"broken.{ending}"
+    path.write_bytes(content)
+    with pytest.raises(BadSourceError) as caught:
+        read(Table(str(path), target="b"))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "feather", "jsonl"])
+def test_file_is_refused_or_shorter_when_it_is_truncated(tmp_path: Path, ending: str) -> None:
+    path = Path(write(tmp_path / f"flowers.{ending}"))
+    content = path.read_bytes()
+    for size in range(0, len(content), 13):
+        path.write_bytes(content[:size])
+        try:
+            samples = read(Table(str(path), target="species"))
+        except BadSourceError:
+            continue
+        assert ending in ("csv", "jsonl")  # text may end after any row
+        assert len(samples.ids) <= 4
+
+
+def test_rows_are_refused_when_they_have_other_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,2\n1,2,3\n")
+    with pytest.raises(BadSourceError, match=r"a\.csv cannot be read: .*Expected 2 columns, got 3"):
+        read(Table(str(path)))
+
+
+def test_columns_are_refused_when_two_have_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,a\n1,2\n")
+    with pytest.raises(BadSourceError, match=r"a\.csv has several columns 'a'"):
+        read(Table(str(path)))
+
+
+def test_path_is_refused_when_it_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    for path, message in ((tmp_path / "none", "there is no"), (tmp_path, "'.*notes.txt' is a table: wanted files")):
+        with pytest.raises(BadSourceError, match=message):
+            list(Table(str(path)).parts())

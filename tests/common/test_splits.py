@@ -1,0 +1,105 @@
+"""Which samples are for training, validation and test."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+
+from common.data import Config
+from common.dataset import SPLITS
+from common.samples import BadSourceError, Samples
+from common.splits import assign_splits
+
+CONFIG = Config(valid_fraction=0.1, test_fraction=0.2)
+
+
+def make(num: int = 500, **fields: Any) -> Samples:
+    """Return samples that are nothing but ids, and what else is given."""
+    return Samples(**{"inputs": torch.zeros(num, 1), "targets": torch.zeros(num), "ids": torch.arange(num), **fields})
+
+
+def split(samples: Samples, config: Config = CONFIG) -> list[str]:
+    """Return the split of each sample by name."""
+    return [SPLITS[index] for index in assign_splits(samples, config).tolist()]
+
+
+def test_split_of_a_sample_is_the_same_whatever_else_is_split() -> None:
+    together = split(make(500))
+    assert [split(make(1, ids=torch.tensor([key])))[0] for key in range(500)] == together
+    assert split(make(500, ids=torch.arange(500).flip(0))) == together[::-1]
+
+
+def test_split_changes_when_the_split_seed_does() -> None:
+    assert split(make()) != split(make(), Config(split_seed=1))
+
+
+def test_splits_have_about_the_fractions_asked_for() -> None:
+    counts = Counter(split(make(10_000)))
+    assert counts["test"] / 10_000 == pytest.approx(0.2, abs=0.02)
+    assert counts["valid"] / 10_000 == pytest.approx(0.1, abs=0.02)
+
+
+def test_valid_is_empty_when_its_fraction_is_zero() -> None:
+    assert set(split(make(), Config(valid_fraction=0.0))) == {"train", "test"}
+
+
+def test_samples_with_names_are_split_by_these() -> None:
+    names = [f"image {place}" for place in range(500)]
+    assert split(make(ids=names))[::-1] == split(make(ids=names[::-1]))
+    assert set(split(make(ids=names))) == set(SPLITS)
+
+
+def test_samples_of_a_group_stay_together() -> None:
+    groups = [f"patient {place % 200}" for place in range(500)]
+    found = split(make(groups=groups), Config(split_by="group"))
+    assert len({(group, name) for group, name in zip(groups, found, strict=True)}) == 200
+    assert set(found) == set(SPLITS)
+
+
+def test_each_sample_is_in_the_test_split_of_exactly_one_fold() -> None:
+    folds = [split(make(), Config(folds=5, fold=fold)) for fold in range(5)]
+    assert all(names.count("test") == 1 for names in zip(*folds, strict=True))
+    assert all(fold.count("test") == pytest.approx(100, abs=35) for fold in folds)
+    assert all(fold.count("valid") == pytest.approx(40, abs=25) for fold in folds)
+
+
+def test_splits_by_time_begin_where_params_say() -> None:
+    times = ["2019-12-31", "2020-01-01", "2020-05-31T10:00", "2020-06-01", "2021-01-01"]
+    config = Config(valid_from="2020-01-01", test_from="2020-06-01")
+    assert split(make(5, times=times), config) == ["train", "valid", "valid", "test", "test"]
+    assert split(make(3, times=[1, 2.5, 3]), Config(test_from=2.5)) == ["train", "test", "test"]
+
+
+def test_given_splits_are_kept_and_validation_is_taken_from_train() -> None:
+    given = ["train"] * 400 + ["test"] * 100
+    found = split(make(splits=given))
+    assert found[400:] == ["test"] * 100
+    assert found[:400].count("valid") == pytest.approx(40, abs=20)
+    assert split(make(splits=given), Config(valid_fraction=0.0)) == given
+
+
+def test_given_splits_are_kept_when_there_is_one_for_validation() -> None:
+    given = ["train", "valid", "test"] * 10
+    assert split(make(30, splits=given), Config(valid_fraction=0.0)) == given
+
+
+@pytest.mark.parametrize(
+    ("fields", "config", "message"),
+    [
+        ({}, {"split_by": "group"}, "data.split_by: group needs groups of the samples, and the source gives none"),
+        ({}, {"test_from": 3}, "data.test_from needs times of the samples, and the source gives none"),
+        ({}, {"folds": 3, "fold": 3}, "data.fold is 3, and there are data.folds = 3: 0 … 2"),
+        ({"times": ["a"] * 500}, {"test_from": 3}, "times do not compare with data.test_from"),
+        ({"splits": ["train", "dev"] * 250}, {}, "the source has a split 'dev', wanted train, valid, test"),
+        (
+            {"splits": ["train", "valid"] * 250},
+            {},
+            "the source gives a valid split of its own: set",
+        ),
+    ],
+)
+def test_splitting_is_refused_when(fields: dict[str, Any], config: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadSourceError) as caught:
+        split(make(**fields), Config(**config))
+    assert str(caught.value).startswith(message)
