@@ -136,7 +136,7 @@ def record_stages(project: Project, name: str, stages: list[Stage]) -> None:
                 store_out(project, f"{stage.folder}/{out.path}")
         deps = [
             {"path": stage.relative(path), "hash": "md5", "md5": hash_out(project.root, path, project.index)}
-            for path in sorted([*stage.files, *stage.products], key=stage.relative)
+            for path in sorted([*stage.files, *stage.data, *stage.products], key=stage.relative)
         ]
         outs = [
             {"path": out.path, "hash": "md5", **_describe(project, f"{stage.folder}/{out.path}")}

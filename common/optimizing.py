@@ -11,7 +11,6 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau, SequentialLR
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from common.stateful import Stateful
 
@@ -66,14 +65,17 @@ def build_warmed_up(optimizer: Optimizer, num_steps: int, build: Callable[[], LR
 def build_average(decay: float) -> Callable[[Any, Any, Any], None]:
     """Return how a moving average takes in newer tensors. Whole numbers, as indices, are taken as they are.
 
-    torch would truncate their mean.
+    After n updates the decay is at most (1 + n) / (10 + n), as TensorFlow's ExponentialMovingAverage has it: a short
+    training would else end with the average still full of the weights that it began with.
     """
-    blend = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
-    def take_in(averages: list[Tensor], newer: list[Tensor], num_averaged: Any) -> None:
+    def take_in(averages: list[Tensor], newer: list[Tensor], num_averaged: Tensor) -> None:
         if averages[0].is_floating_point() or averages[0].is_complex():
-            blend(averages, newer, num_averaged)
+            weight = 1 - ((1 + num_averaged) / (10 + num_averaged)).clamp(max=decay)  # stays on the device
+            differences = torch._foreach_sub(newer, averages)
+            torch._foreach_mul_(differences, weight)
+            torch._foreach_add_(averages, differences)
         else:
             for average, tensor in zip(averages, newer, strict=True):
                 average.copy_(tensor)

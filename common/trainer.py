@@ -96,7 +96,12 @@ class Trainer(Engine):
     # What an experiment overrides
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of a batch: outputs (batch, classes), targets (batch,)."""
+        """Return the mean loss of a batch: outputs (batch, classes), targets (batch,).
+
+        One output of (batch, 1) for quantities (batch,) is taken as one a sample: torch would compare each with all.
+        """
+        if targets.is_floating_point() and targets.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] == 1:
+            outputs = outputs.squeeze(1)
         return self._loss(outputs, targets)
 
     def compute_loss(self, model: nn.Module, batch: Batch, role: str) -> Tensor | Values:
@@ -472,7 +477,7 @@ def _name_losses(found: Tensor | Values) -> Values:
     named = {"loss": found} if isinstance(found, Tensor) else found
     if not isinstance(named, Mapping) or not isinstance(loss := named.get("loss"), Tensor):
         what = (", ".join(named) or "nothing") if isinstance(named, Mapping) else f"a {type(named).__name__}"
-        raise ValueError(f"compute_loss returned {what}, and no tensor called 'loss'")
+        raise ValueError(f"the loss of the trainer returned {what}, and no tensor called 'loss': does it `return` one?")
     if loss.ndim:
         raise ValueError(f"the loss of a batch is to be one number, not {tuple(loss.shape)} of them: take the mean")
     if not loss.requires_grad:

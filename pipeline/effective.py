@@ -59,7 +59,7 @@ class Layer:
 
     def owns(self, node: Node) -> bool:
         """Say whether what is wrong with a node is this layer's fault."""
-        return node.path[0] in self.replaced or is_set(node.key, self.values)
+        return node.path[0] in self.replaced or is_set(node.key, self.values) or covers(node.key, self.values)
 
 
 def merge(below: Mapping[str, Setting], layer: Layer) -> dict[str, Setting]:

@@ -105,7 +105,8 @@ class AverageTrainer(Trainer):
             if before is None or not tensor.is_floating_point():
                 self.by_hand[name] = tensor
             else:
-                self.by_hand[name] = 0.9 * before + 0.1 * tensor
+                decay = min(0.9, step / (9 + step))  # of the step before, (1 + n) / (10 + n)
+                self.by_hand[name] = decay * before + (1 - decay) * tensor
 
     def valid_step(self, model: nn.Module, batch: Batch) -> Values:
         """Note the weights."""
@@ -317,7 +318,7 @@ def test_training_stops_as_soon_as_it_reports_when_the_loss_is_strange() -> None
     trainer = make_trainer(EagerTrainer, epochs=1)
     assert isinstance(trainer, EagerTrainer)
     trainer.lost_at = 3
-    with pytest.raises(FloatingPointError, match="batch 3 of 47"):
+    with pytest.raises(FloatingPointError, match="batch 3 of 42"):
         fit(trainer, batch_size=1)
     assert trainer.num_calls == 3
 
@@ -633,7 +634,7 @@ class LoggingTrainer(Trainer):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"loss": None}, "compute_loss returned loss, and no tensor called 'loss'"),
+        ({"loss": None}, "the loss of the trainer returned loss, and no tensor called 'loss'"),
         ({"loss": torch.zeros(16)}, r"the loss of a batch is to be one number, not \(16,\) of them: take the mean"),
         ({"loss": torch.tensor(1.0)}, "the loss does not depend on the weights that are trained: was it detached?"),
         ({"errors": torch.zeros(16)}, r"'errors' of a batch is to be one number, not \(16,\) of them"),

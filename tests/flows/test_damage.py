@@ -80,7 +80,7 @@ def test_an_edited_out_is_kept_and_the_recorded_one_comes_back(built: Checkout) 
     done = force(built, "run", "wide")
     assert done.returncode == 0, done.stderr
     assert path.read_bytes() == recorded
-    note = "warning: experiments/wide/outputs/train/config.json was edited by hand; it is kept as "
+    note = "warning: experiments/wide/outputs/train/config.json is not what dvc.lock records; it is kept as "
     (line,) = (line for line in done.stdout.splitlines() if line.startswith(note))
     assert (built.root / line.removeprefix(note)).read_text() == "mine"
 

@@ -82,7 +82,11 @@ def test_many_images_come_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for place in range(5):
         draw(tmp_path / f"a/{place}.png")
     source = ImageFolder(str(tmp_path))
-    assert [source.load(part).ids for part in source.parts()] == [["a/0.png", "a/1.png"], ["a/2.png", "a/3.png"], ["a/4.png"]]
+    assert [source.load(part).ids for part in source.parts()] == [
+        ["a/0.png", "a/1.png"],
+        ["a/2.png", "a/3.png"],
+        ["a/4.png"],
+    ]
 
 
 # What is refused
