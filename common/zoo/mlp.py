@@ -39,7 +39,7 @@ class MLP(Model):
         self._initialise("tanh" if config.activation == "tanh" else "relu")
 
     def _initialise(self, nonlinearity: Literal["tanh", "relu"]) -> None:
-        """Draw weights whose variance fits the activation (He et al. 2015, arXiv:1502.01852); the last layer's, none."""
+        """Draw weights whose variance fits the activation after it, as He et al. 2015 (arXiv:1502.01852)."""
         linears = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
         for layer in linears:
             kind = "linear" if layer is linears[-1] else nonlinearity

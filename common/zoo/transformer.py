@@ -37,7 +37,7 @@ class TransformerEncoder(Model):
         length, num_features = read_sequence_shape(metadata, config.vocabulary)
         num_cls = int(config.pooling == "cls")
         self.embed = Embedding(config.dim, config.vocabulary, config.padding, num_features)
-        self.class_token = nn.Parameter(torch.zeros(1, num_cls, config.dim))
+        self.class_token = nn.Parameter(torch.zeros(1, 1, config.dim)) if num_cls else None
         self.positions = nn.Parameter(torch.zeros(1, num_cls + length, config.dim))
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(
@@ -53,8 +53,9 @@ class TransformerEncoder(Model):
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        for parameter in (self.class_token, self.positions):
-            nn.init.normal_(parameter, std=0.02)
+        nn.init.normal_(self.positions, std=0.02)
+        if self.class_token is not None:
+            nn.init.normal_(self.class_token, std=0.02)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits: tokens (batch, length) or features (batch, length, features) → (batch, outputs).
@@ -62,14 +63,14 @@ class TransformerEncoder(Model):
         Sequences may be shorter than the data's, not longer.
         """
         embedded, seen = self.embed(inputs)
-        if num_cls := self.class_token.shape[1]:
+        if self.class_token is not None:
             embedded = torch.cat([self.class_token.expand(len(inputs), -1, -1), embedded], dim=1)
             seen = None if seen is None else nn.functional.pad(seen, (1, 0), value=True)
         outputs = self.dropout(embedded + self.positions[:, : embedded.shape[1]])
         for block in self.blocks:
             outputs = block(outputs, seen)
         outputs = self.norm(outputs)
-        logits: Tensor = self.classifier(outputs[:, 0] if num_cls else _mean(outputs, seen))
+        logits: Tensor = self.classifier(_mean(outputs, seen) if self.class_token is None else outputs[:, 0])
         return logits
 
 

@@ -48,11 +48,13 @@ class ViT(Model):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Draw weights as the paper's code does: linear layers as Glorot, positions small, the classifier zero."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight.flatten(1))  # a view of it
+        """Draw weights as the authors' code: linear layers as Glorot, patches as LeCun, the classifier zero."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                for part in module.weight.detach().chunk(3 if name.endswith("project_in") else 1):
+                    nn.init.xavier_uniform_(part)
                 nn.init.zeros_(module.bias)
+        nn.init.kaiming_normal_(self.embed.weight, nonlinearity="linear")
         nn.init.normal_(self.positions, std=0.02)
         nn.init.zeros_(self.classifier.weight)
 
