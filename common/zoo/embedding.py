@@ -18,7 +18,7 @@ class Embedding(nn.Module):
         if padding is not None and padding >= (vocabulary or 0):
             raise MisfitError(f"padding {padding} with a vocabulary of {vocabulary}", "a padding inside the vocabulary")
         self.layer = nn.Embedding(vocabulary or 0, dim, padding)
-        nn.init.normal_(self.layer.weight, std=0.02)  # as BERT (arXiv:1810.04805)
+        nn.init.normal_(self.layer.weight, std=dim**-0.5)  # as the code of Vaswani et al. 2017 (arXiv:1706.03762)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the vectors and which places count, (batch, length) bool, None where all do.

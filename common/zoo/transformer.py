@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from common.config import Fraction, NonNegativeInt, PositiveInt
 from common.dataset import Metadata
 from common.model import Model
-from common.zoo.attention import Block
+from common.zoo.attention import Block, initialise_linears
 from common.zoo.embedding import Embedding
 from common.zoo.fitting import count_outputs, read_sequence_shape
 
@@ -48,14 +48,12 @@ class TransformerEncoder(Model):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Draw all weights from a normal distribution of 0.02, as BERT (Devlin et al. 2018, arXiv:1810.04805)."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
-        nn.init.normal_(self.positions, std=0.02)
+        """Draw linear layers as Glorot; positions and class token of the size of embeddings, so that order counts."""
+        initialise_linears(self)
+        std = self.positions.shape[-1] ** -0.5
+        nn.init.normal_(self.positions, std=std)
         if self.class_token is not None:
-            nn.init.normal_(self.class_token, std=0.02)
+            nn.init.normal_(self.class_token, std=std)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits: tokens (batch, length) or features (batch, length, features) → (batch, outputs).

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from common.config import Fraction, PositiveInt
 from common.dataset import Metadata
 from common.model import Model
-from common.zoo.attention import Block
+from common.zoo.attention import Block, initialise_linears
 from common.zoo.fitting import MisfitError, count_outputs, read_image_shape
 
 
@@ -49,11 +49,7 @@ class ViT(Model):
 
     def _initialise(self) -> None:
         """Draw weights as the authors' code: linear layers as Glorot, patches as LeCun, the classifier zero."""
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Linear):
-                for part in module.weight.detach().chunk(3 if name.endswith("project_in") else 1):
-                    nn.init.xavier_uniform_(part)
-                nn.init.zeros_(module.bias)
+        initialise_linears(self)
         nn.init.kaiming_normal_(self.embed.weight, nonlinearity="linear")
         nn.init.normal_(self.positions, std=0.02)
         nn.init.zeros_(self.classifier.weight)
