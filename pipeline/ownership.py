@@ -242,6 +242,8 @@ class Ownership:
         files: set[str] = set()
         for path in [*kind.modules, *(experiment.components[name].path for name in kind.components)]:
             files |= self._modules.closure(path)
+        for name in kind.components:
+            files.update(self._modules.list_files(experiment.components[name].file))
         built_models = {}
         if kind.takes_built_models:
             built_models = {name: self.owner(name, TRAIN) for name in experiment.built_models.values()}
