@@ -61,6 +61,7 @@ lock: $(VENV)/ready-dev
 	done
 	$(PYTHON) docker/lock_cuda.py $(TORCH) docker/train.lock > docker/cuda.lock
 	python -m common.catalog > pipeline/catalog.json
+	python -m common.layers > pipeline/schemas/architecture.schema.json
 
 # torch's wheel differs from machine to machine (CPU, CUDA), so these leave it out; docker/cuda.lock has the image's.
 LOCK_FLAGS := --quiet --generate-hashes --strip-extras --unsafe-package torch \

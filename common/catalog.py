@@ -72,10 +72,10 @@ def describe(kind: str, member: Any) -> dict[str, Any] | None:
     if not _is_of_kind(kind, member):
         return None
     arguments, required = dict(_EXTRA.get(kind, {})), []
-    for name, (annotation, is_required) in _read_parameters(member).items():
+    for name, (annotation, is_required) in read_parameters(member).items():
         if name in _FILLED_IN[kind]:
             continue
-        schema = _describe_type(annotation)
+        schema = describe_type(annotation)
         if is_required and name not in _OPTIONAL:
             required.append(name)
             if schema is None or kind == "loss":  # a loss gets input and target, and nothing else of a batch
@@ -108,7 +108,7 @@ def _wants_closure(optimizer: Any) -> bool:
     return closure is not None and closure.default is closure.empty
 
 
-def _read_parameters(member: Any) -> dict[str, tuple[Any, bool]]:
+def read_parameters(member: Any) -> dict[str, tuple[Any, bool]]:
     """Return name → (type, whether it has no default) of what a function or class can be called with by name."""
     function = member
     if inspect.isclass(member):  # those of torchmetrics that pick another class by task have no __init__ of their own
@@ -119,10 +119,10 @@ def _read_parameters(member: Any) -> dict[str, tuple[Any, bool]]:
     return {p.name: (hints.get(p.name, Any), p.default is p.empty) for p in named}
 
 
-def _describe_type(annotation: Any) -> dict[str, Any] | None:
+def describe_type(annotation: Any) -> dict[str, Any] | None:
     """Return the JSON Schema of a type, {} for anything; None where no value of it can stand in params.
 
-    >>> _describe_type(int | None)
+    >>> describe_type(int | None)
     {'anyOf': [{'type': 'integer'}, {'type': 'null'}]}
     """
     members, origin = get_args(annotation), get_origin(annotation)
@@ -137,10 +137,10 @@ def _describe_type(annotation: Any) -> dict[str, Any] | None:
     if origin in (Union, types.UnionType):
         return _describe_union(members)
     if origin is tuple and Ellipsis not in members:
-        items = [_describe_type(member) for member in members]
+        items = [describe_type(member) for member in members]
         return None if None in items else _describe_tuple(items)
     if origin in (list, tuple, Sequence, Iterable):
-        item = _describe_type(members[0])
+        item = describe_type(members[0])
         return None if item is None else {"type": "array", "items": item}
     return None
 
@@ -149,7 +149,7 @@ def _describe_union(members: Sequence[Any]) -> dict[str, Any] | None:
     """Return the schema of what may be one of several; a tensor beside a number or a list is no option of its own."""
     plain = [member for member in members if member is not Tensor]
     kept = plain if set(plain) - {type(None)} else members
-    options = [schema for member in kept if (schema := _describe_type(member)) is not None]
+    options = [schema for member in kept if (schema := describe_type(member)) is not None]
     if all(option == _NOTHING for option in options):
         return None
     return options[0] if len(options) == 1 else {"anyOf": options}

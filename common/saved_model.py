@@ -1,25 +1,34 @@
 """A built model on disk: a folder with the weights and what it takes to rebuild the module around them.
 
-The class itself is not stored: whoever reads passes the one that the experiment declares, and a stored name that
-differs is refused. Code inside an artifact would be code that nobody reviewed. The data's metadata is: the model can
-be rebuilt where the data is not.
+model.json names the class, its module and its config, and for a model that a file describes, a copy of that file beside
+it. The class itself is not stored, and is imported from `common` and `experiments` alone: code inside an artifact would
+be code that nobody reviewed. The data's metadata is: the model can be rebuilt where the data is not.
+
+    from common.saved_model import load_model
+
+    model = load_model("experiments/wide_net/outputs/train/model")
 """
 
 import dataclasses
+import importlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_model, save_file
+from safetensors.torch import load_model as load_weights
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from common.config import build_config
 from common.dataset import Metadata, read_metadata, write_metadata
+from common.model_file import FileModel
 
 log = logging.getLogger("force")
 
+_FIRST_PARTY = re.compile(r"(common|experiments)(\.[A-Za-z_][A-Za-z0-9_]*)+")  # modules that a model's class may be of
 _MAX_NAMED = 3  # tensors in a message
 
 
@@ -30,7 +39,12 @@ class WeightsError(ValueError):
 def write_model(model: nn.Module, config: Any, metadata: Metadata, folder: Path) -> None:
     """Write a model into `folder`, which must exist: weights, config, and the metadata that it was built for."""
     save_file(_list_once(model.state_dict()), folder / "weights.safetensors")
-    rebuild = {"class": type(model).__qualname__, "config": dataclasses.asdict(config)}
+    rebuild = {
+        "class": type(model).__qualname__,
+        "module": type(model).__module__,
+        "config": dataclasses.asdict(config),
+        **({"file": model.write_file(folder)} if isinstance(model, FileModel) else {}),
+    }
     (folder / "model.json").write_text(json.dumps(rebuild, indent=1, sort_keys=True) + "\n")
     write_metadata(metadata, folder)
 
@@ -48,17 +62,44 @@ def _list_once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(found.values())
 
 
+def build_model(model_class: type[nn.Module], config: Any, metadata: Metadata, file: Path | None = None) -> nn.Module:
+    """Return a new model; `file` is what describes it, for the classes that are built from one."""
+    return model_class(config, metadata, *([] if file is None else [file]))
+
+
 def read_model(model_class: type[nn.Module], folder: Path) -> nn.Module:
-    """Rebuild the model in `folder` as an instance of `model_class`, which is built from (config, metadata).
+    """Rebuild the model in `folder` as an instance of `model_class`.
 
     Raises TypeError where the folder holds a model of another class.
     """
     rebuild = json.loads((folder / "model.json").read_text())
     if rebuild["class"] != model_class.__qualname__:
         raise TypeError(f"{folder} holds a {rebuild['class']}, not the {model_class.__qualname__} of this experiment")
-    model = model_class(build_config(model_class, rebuild["config"]), read_metadata(folder))
-    load_model(model, folder / "weights.safetensors")
+    file = folder / Path(rebuild["file"]).name if "file" in rebuild else None
+    model = build_model(model_class, build_config(model_class, rebuild["config"]), read_metadata(folder), file)
+    load_weights(model, folder / "weights.safetensors")
     return model
+
+
+def load_model(folder: str | Path) -> nn.Module:
+    """Rebuild the model in `folder`, whatever its class is; the code is that of the checkout.
+
+    Raises ImportError, in one line, where that has no such class, and where it is to come from anywhere else.
+    """
+    rebuild = json.loads((Path(folder) / "model.json").read_text())
+    return read_model(_find_class(rebuild["module"], rebuild["class"]), Path(folder))
+
+
+def _find_class(module: str, class_name: str) -> type[nn.Module]:
+    if not _FIRST_PARTY.fullmatch(module):
+        raise ImportError(f"'{module}' is no module of common or experiments: the model's class is not taken from it")
+    try:
+        found = getattr(importlib.import_module(module), class_name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ImportError(f"there is no {class_name} in {module}, which the model is of: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ImportError(f"{module}.{class_name} is no class of models")
+    return found
 
 
 def seed_folder(folder: Path, seed: int) -> Path:

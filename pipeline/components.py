@@ -1,7 +1,9 @@
 """The five components: which file overrides which, and which class it defines."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from pipeline.architectures import SCHEMA, check_architecture
 from pipeline.errors import ConfigError, Problem
 from pipeline.modules import ModuleGraph
 
@@ -33,6 +35,23 @@ SECTIONS = {kind.section: kind for kind in (*KINDS.values(), ENGINE)}
 
 
 @dataclass(frozen=True)
+class Form:
+    """A form that an override may have beside Python: a file, or a folder, that a class of common reads."""
+
+    path: str  # of the module that defines the class
+    class_name: str  # of a subclass of `FILE_MODEL`
+    check: Callable[[bytes, str], None] | None = None  # of a file's bytes and path; raises ConfigError
+    schema: str = ""  # the JSON Schema that the check goes by, where it does
+
+
+# By component and by what follows its name: a suffix, or nothing for a folder.
+FORMS: Mapping[str, Mapping[str, Form]] = {
+    "model": {".json": Form("common/architecture.py", "DeclaredModel", check_architecture, SCHEMA)},
+}
+FILE_MODEL = ("common/model_file.py", "FileModel")
+
+
+@dataclass(frozen=True)
 class Component:
     """The class that an experiment uses for one component."""
 
@@ -41,10 +60,16 @@ class Component:
     class_name: str
     declared_by: str  # the experiment that says so
     setting: str = ""  # the key in that experiment's experiment.yaml, where no override file says it
+    file: str = ""  # what the class is built from, where it reads a file or folder of the experiment
 
     def is_same(self, other: "Component") -> bool:
-        """Say whether two experiments mean the same class, whoever says so."""
-        return (self.path, self.class_name) == (other.path, other.class_name)
+        """Say whether two experiments mean the same class and file, whoever says so."""
+        return (self.path, self.class_name, self.file) == (other.path, other.class_name, other.file)
+
+    @property
+    def source(self) -> str:
+        """The file to look at, and to change, to see what the component is."""
+        return self.file or self.path
 
     @property
     def module(self) -> str:
@@ -53,21 +78,39 @@ class Component:
 
 
 def find_override_files(kind: ComponentKind, folder: str, modules: ModuleGraph) -> list[str]:
-    """Return the file, or the folder's `__init__.py`, or both, that stand in `folder` under a component's name."""
+    """Return all that stands in `folder` under a component's name: Python, alone or as a folder's, and other forms."""
     package = f"{folder}/{kind.name}"
-    return [path for path in (f"{package}.py", f"{package}/__init__.py") if modules.find_file(path)]
+    sources = [path for path in (f"{package}.py", f"{package}/__init__.py") if modules.find_file(path)]
+    return sources + [path for path in _list_forms(kind, folder) if _is_form(path, modules)]
+
+
+def _list_forms(kind: ComponentKind, folder: str) -> dict[str, Form]:
+    """Return the paths that another form of a component may have."""
+    return {f"{folder}/{kind.name}{suffix}": form for suffix, form in FORMS.get(kind.name, {}).items()}
+
+
+def _is_form(path: str, modules: ModuleGraph) -> bool:
+    if modules.is_folder(path):  # one with Python in it is a package
+        return not modules.find_file(f"{path}/__init__.py")
+    return modules.find_file(path)
 
 
 def find_override(kind: ComponentKind, folder: str, modules: ModuleGraph) -> str | None:
-    """Return the file that overrides a component, or None without one. Raises ConfigError where there are two."""
+    """Return the file that overrides a component, or None without one. Raises ConfigError where there are several."""
     paths = find_override_files(kind, folder, modules)
-    if len(paths) == 2:
-        package = paths[1].removesuffix("__init__.py")
-        raise ConfigError([Problem(paths[0], 0, 0, f"'{package}' overrides the {kind.name} too; keep one of them")])
+    if len(paths) > 1:
+        names = " and ".join(f"'{path.removesuffix('__init__.py')}'" for path in paths[1:])
+        verb = "overrides" if len(paths) == 2 else "override"
+        raise ConfigError([Problem(paths[0], 0, 0, f"{names} {verb} the {kind.name} too; keep one of them")])
     if not paths and modules.is_folder(f"{folder}/{kind.name}"):
         problem = Problem(f"{folder}/{kind.name}", 0, 0, "the folder of an override has to have an __init__.py")
         raise ConfigError([problem])
     return paths[0] if paths else None
+
+
+def find_form(kind: ComponentKind, path: str) -> Form | None:
+    """Return the form of an override, None for Python."""
+    return _list_forms(kind, path.rpartition("/")[0]).get(path)
 
 
 def find_declared(kind: ComponentKind, experiment: str, reference: str, modules: ModuleGraph) -> Component:
@@ -84,6 +127,8 @@ def find_declared(kind: ComponentKind, experiment: str, reference: str, modules:
     is_default = (path, class_name) == (kind.base[0], kind.default)
     if not is_default and ((path, class_name) == kind.base or not _extends(kind, path, class_name, modules)):
         raise LookupError(f"'{class_name}' is no subclass of {_name(kind.base)}")
+    if modules.is_subclass(path, class_name, FILE_MODEL):
+        raise LookupError(f"'{class_name}' reads a file: put that into the folder of the experiment instead")
     return Component(kind.name, path, class_name, experiment, setting=f"components.{kind.name}")
 
 
@@ -102,6 +147,10 @@ def find_subclass(kind: ComponentKind, path: str, modules: ModuleGraph) -> tuple
     if not proper and kind.foreign_base:
         proper = [(p, name) for p, name in defined if modules.is_subclass(p, name, ("", kind.foreign_base))]
     if len(proper) == 1:
+        if modules.is_subclass(*proper[0], FILE_MODEL):
+            line = modules.facts(proper[0][0])["classes"][proper[0][1]]["line"]
+            message = f"'{proper[0][1]}' extends {_name(FILE_MODEL)}, which reads a file, and there is none for it"
+            raise ConfigError([Problem(proper[0][0], line, 1, message, f"extend {_name(kind.base)}")])
         return proper[0]
     wanted = f"wanted exactly one subclass of {_name(kind.base)}"
     if proper:

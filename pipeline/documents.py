@@ -5,6 +5,7 @@ YAML 1.1's traps are closed: scalars follow the core schema of YAML 1.2, as DVC 
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ import yaml
 from pipeline.errors import ConfigError, Problem
 
 Path = Sequence[str | int]
+
+MAX_JSON_DEPTH = 32  # lists and mappings inside each other, where people write JSON
 
 
 class CoreLoader(yaml.CSafeLoader):
@@ -147,3 +150,90 @@ def locate(text: str | bytes, path: Path, *, key: bool = False) -> tuple[int, in
         else:
             break
     return mark.line + 1, mark.column + 1
+
+
+def parse_json(text: bytes, path: str) -> Any:
+    """Return the value of a JSON text: strict JSON in UTF-8, without keys that come twice, no deeper than 32 levels.
+
+    Raises ConfigError, with the place in the file called `path` where there is one.
+    """
+    try:
+        value = json.loads(
+            text.decode(), object_pairs_hook=_take_pairs, parse_constant=_refuse_constant, parse_float=_build_finite
+        )
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except json.JSONDecodeError as error:
+        raise ConfigError([Problem(path, error.lineno, error.colno, f"not JSON: {error.msg}")]) from None
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        column = error.start - text.rfind(b"\n", 0, error.start)
+        raise ConfigError([Problem(path, line, column, "not JSON: no text in UTF-8")]) from None
+    except UnicodeEncodeError:
+        raise ConfigError([Problem(path, 0, 0, "not JSON: half of a surrogate pair is no text")]) from None
+    except RecursionError:
+        raise ConfigError([_describe_deep(path)]) from None
+    except _RepeatedKeyError as error:
+        raise ConfigError([Problem(path, *_locate_repeated(text), f"the key '{error}' comes twice")]) from None
+    except ValueError as error:
+        raise ConfigError([Problem(path, 0, 0, f"not JSON: {error}")]) from None
+    if not _is_shallow(value):
+        raise ConfigError([_describe_deep(path)])
+    return value
+
+
+class _RepeatedKeyError(ValueError):
+    """A mapping has a key twice."""
+
+
+def _take_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise _RepeatedKeyError(key)
+        seen.add(key)
+    return dict(pairs)
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def _build_finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text} is too large a number")
+    return float(text)
+
+
+def _locate_repeated(text: bytes) -> tuple[int, int]:
+    """Return the place of the first key that comes twice in a JSON text, (0, 0) where YAML reads it otherwise."""
+    try:
+        parse_yaml(text, "")
+    except (ConfigError, RecursionError) as error:
+        problem = error.problems[0] if isinstance(error, ConfigError) else None
+        if problem and "comes twice" in problem.message:
+            return problem.line, problem.column
+    return 0, 0
+
+
+def _is_shallow(value: Any) -> bool:
+    """Say whether lists and mappings stand in each other no deeper than JSON that people write may have them."""
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH + 1):
+        inner = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        level = [part for parts in inner for part in parts]
+    return not level
+
+
+def _describe_deep(path: str) -> Problem:
+    return Problem(path, 0, 0, f"is nested deeper than {MAX_JSON_DEPTH} levels")
+
+
+def locate_json(text: bytes, path: Path, *, key: bool = False) -> tuple[int, int]:
+    """Return line and column, from 1, of what stands at `path` in valid JSON; (0, 0) where YAML reads it otherwise.
+
+    JSON is YAML but for little, as keys of a thousand characters.
+    """
+    try:
+        return locate(text, path, key=key)
+    except yaml.YAMLError:
+        return 0, 0

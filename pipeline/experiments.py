@@ -16,10 +16,14 @@ from typing import Any
 from pipeline import containers, monitoring
 from pipeline.components import (
     ENGINE,
+    FORMS,
     KINDS,
     SECTIONS,
     Component,
+    ComponentKind,
+    Form,
     find_declared,
+    find_form,
     find_override,
     find_override_files,
     find_subclass,
@@ -43,7 +47,7 @@ from pipeline.index import FileIndex
 from pipeline.modules import ModuleGraph
 from pipeline.params import Setting, find_dotted, flatten, is_set, nest
 from pipeline.rawdata import find_fault
-from pipeline.validation import Fault, Schema, find_problems, load_schema
+from pipeline.validation import Fault, Schema, find_problems, load_schema, named_schema
 
 COMMON = "common"
 PARAMS_FILE = "params.yaml"
@@ -290,9 +294,10 @@ class Experiments:
                     where = locate(self._read_bytes(path), ["components", kind.name])
                     raise ConfigError([Problem(path, *where, f"'{file}' overrides the {kind.name} already")])
                 if file:
-                    self._check_copy(file, parent.components[kind.name].path)
-                    own_files |= self._check_imports([file], (name, *parent.lineage))
-                    components[kind.name] = Component(kind.name, *find_subclass(kind, file, self.modules), name)
+                    self._check_copy(file, parent.components[kind.name].source)
+                    form = find_form(kind, file)
+                    own_files |= self._check_imports([form.path if form else file], (name, *parent.lineage))
+                    components[kind.name] = self._read_override(kind, file, form, name)
                 elif isinstance(reference, str) and ":" in reference:
                     components[kind.name] = self._find_declared(name, path, kind.name, reference, parent.lineage)
             except ConfigError as error:
@@ -301,14 +306,26 @@ class Experiments:
             problems = self._find_unused(folder, own_files)
         return components, problems
 
+    def _read_override(self, kind: ComponentKind, file: str, form: Form | None, experiment: str) -> Component:
+        """Return the component that a file or folder of an experiment is. Raises ConfigError for its faults."""
+        if form is None:
+            return Component(kind.name, *find_subclass(kind, file, self.modules), experiment)
+        if check := form.check:
+            version = named_schema(form.schema).digest if form.schema else ""
+            self.index.confirm(file, f"sound:{version}", lambda: check(self._read_bytes(file), file))
+        return Component(kind.name, form.path, form.class_name, experiment, file=file)
+
     def _find_unused(self, folder: str, own_files: set[str]) -> list[Problem]:
         """Return a fault for each file that nothing imports, and whose name is nearly that of a component."""
         problems = []
         for name in self.modules.list_package(folder.replace("/", ".")):
-            path = f"{folder}/{name}.py"
-            if name in KINDS or path in own_files or not self.index.exists(path):
+            stem, dot, suffix = name.partition(".")
+            path = f"{folder}/{name}" if dot else f"{folder}/{name}.py"
+            is_form = any(f".{suffix}" in forms for forms in FORMS.values())
+            is_used = path in own_files or (stem in KINDS and (not dot or f".{suffix}" in FORMS.get(stem, {})))
+            if is_used or (dot and not is_form) or not self.index.exists(path):
                 continue
-            if close := get_close_matches(name, KINDS, n=1, cutoff=0.8):
+            if close := get_close_matches(stem, KINDS, n=1, cutoff=0.8):
                 message = f"nothing uses this file; did you mean '{close[0]}'?"
                 problems.append(Problem(path, 0, 0, message, f"rename it, or delete {path}"))
         return problems
@@ -338,7 +355,8 @@ class Experiments:
         return {file for file in reached if file.startswith("experiments/")}
 
     def _check_copy(self, path: str, inherited: str) -> None:
-        if self.index.md5(path) == self.index.md5(inherited):
+        md5 = self.index.md5(path)  # None for a folder
+        if md5 and md5 == self.index.md5(inherited):
             message = f"is a copy of '{inherited}' and changes nothing"
             raise ConfigError([Problem(path, 0, 0, message, "change it, or delete it to inherit")])
 

@@ -245,6 +245,8 @@ class Ownership:
             files |= self._modules.closure(path)
         for path in _in_sections(experiment.choice_files, kind):
             files |= self._modules.closure(path)
+        for name in kind.components:
+            files.update(self._modules.list_files(experiment.components[name].file))
         built_models = {}
         if kind.takes_built_models:
             built_models = {name: self.owner(name, TRAIN) for name in experiment.built_models.values()}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipeline.errors import Problem, suggest
 
 SCHEMAS_DIR = Path(__file__).parent / "schemas"
 
+_MAX_LISTED = 40  # names in a message that has no better idea
 _BOUNDS = {
     "minimum": " of at least {}",
     "exclusiveMinimum": " above {}",
@@ -53,13 +55,14 @@ class Schema:
 
 
 @cache
-def _named(name: str) -> Schema:
+def named_schema(name: str) -> Schema:
+    """Return the JSON Schema called `name` of this package, ready to check values."""
     return Schema(load_schema(name))
 
 
 def find_faults(name: str, value: Any) -> list[str]:
     """Return every fault of `value` against the schema called `name`, without a place in a file."""
-    errors = _named(name).validator.iter_errors(value)
+    errors = named_schema(name).validator.iter_errors(value)
     return sorted(message for e in errors for message, _ in _describe(e, ".".join(map(str, e.absolute_path))))
 
 
@@ -122,8 +125,17 @@ def _describe(error: ValidationError, name: str) -> Iterator[tuple[str, str | No
                 yield f"unknown key '{key}'{place}{suggest(str(key), known) or _list_keys(known)}", key
     elif error.validator == "required":
         yield f"{_quoted(name)}lacks the key {error.message.split(' is a required')[0]}", None
+    elif error.validator == "enum" and len(wanted) > _MAX_LISTED:
+        yield f"{_quoted(name)}is {_show(value)}, which is not known{suggest(str(value), wanted)}", None
     elif error.validator == "enum":
         yield f"{_quoted(name)}is {_show(value)}, wanted {_name_option({'enum': wanted})}", None
+    elif error.validator == "not" and "description" in error.schema:  # type: ignore[operator]
+        yield f"{_quoted(name)}{error.schema['description']}", None  # type: ignore[index]
+    elif error.validator == "dependentRequired":
+        missing, present = re.findall("'(.*?)'", error.message)
+        yield f"{_quoted(name)}lacks the key '{missing}', without which '{present}' means nothing", None
+    elif error.validator in ("minItems", "minProperties") and not value:
+        yield f"{_quoted(name)}is empty", None
     elif error.validator == "anyOf":
         yield f"{_quoted(name)}is {_show(value)}, wanted {' or '.join(map(_name_option, wanted))}", None
     elif error.validator in ("type", *_BOUNDS):
@@ -143,6 +155,8 @@ def _quoted(name: str) -> str:
 def _list_keys(known: Sequence[str]) -> str:
     if len(known) == 1:
         return f"; there is only {known[0]}"
+    if len(known) > _MAX_LISTED:
+        return ""
     return f"; there are {', '.join(known)}" if known else "; there are none"
 
 

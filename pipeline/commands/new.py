@@ -66,6 +66,7 @@ def command(name: str, inherits: str, overrides: str, settings: tuple[str, ...],
     _check_name(project, name)
     parent = project.experiments.get(inherits)
     kinds = _split_overrides(overrides)
+    _check_overridable(parent, kinds)
     params = dict(_parse_setting(text) for text in settings)
     _check_settings(params)
     if not kinds and not params:
@@ -103,6 +104,16 @@ def _split_overrides(text: str) -> list[str]:
         if kind not in KINDS:
             raise UsageError(f"no component '{kind}'{suggest(kind, list(KINDS))}", f"there are {', '.join(KINDS)}")
     return kinds
+
+
+def _check_overridable(parent: Experiment, kinds: list[str]) -> None:
+    """Raise UsageError for a component of the parent that a file describes: there is no class to extend."""
+    for kind in kinds:
+        if file := parent.components[kind].file:
+            hint = (
+                f"copy it into a folder of the new experiment, beside an experiment.yaml with `inherits: {parent.name}`"
+            )
+            raise UsageError(f"the {kind} of '{parent.name}' is {file}, which no class can extend", hint)
 
 
 def _parse_setting(text: str) -> tuple[str, Any]:

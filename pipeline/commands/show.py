@@ -38,7 +38,7 @@ def describe_experiment(project: Project, experiment: Experiment, ownership: Own
         "owner": experiment.owner,
         "lineage": list(experiment.lineage),
         "components": {
-            kind: {"class": c.class_name, "file": c.path, "declared_by": c.declared_by}
+            kind: {"class": c.class_name, "file": c.source, "declared_by": c.declared_by}
             for kind, c in experiment.components.items()
         },
         "params": {

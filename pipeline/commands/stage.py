@@ -35,6 +35,7 @@ from pipeline.validation import find_faults
 from pipeline.workspace import OUTCOME, PROGRESS, Workspace, read_json, write_json
 
 VERSION = 1
+MODEL_SOURCE = "architecture"  # the folder in a built model that holds another tool's files, as they were
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ class StageRun:
             "monitoring": asdict(self.monitoring),
             "log_dir": str(self.log_dir),
             "components": {n: [c.module, c.class_name] for n, c in self.experiment.components.items()},
+            "files": {n: str(self.project.root / c.file) for n, c in self.experiment.components.items() if c.file},
             "params": {name: self.experiment.section(name) for name in sorted(sections)},
             "built_models": {name: self._describe_model(owner) for name, owner in self.stage.built_models.items()},
         }
@@ -343,8 +345,10 @@ def _check_inputs(project: Project, stage: Stage) -> dict[str, str]:
 
 
 def _check_schemas(folder: Path) -> None:
-    """Check every JSON. Raises ForceError with all faults of one: a component gave what its schema does not allow."""
+    """Check every JSON of ours. Raises ForceError with all faults of one: a component gave what no schema allows."""
     for path in folder.rglob("*.json"):
+        if MODEL_SOURCE in path.relative_to(folder).parts[:-1]:
+            continue
         faults = find_faults(path.stem, read_json(path))
         if faults:
             raise ForceError(f"{path.name} is not as its schema says: {'; '.join(faults)}")

@@ -28,6 +28,7 @@ class Task:
     experiment: str = ""
     monitoring: dict[str, Any] = field(default_factory=dict)  # the fields of `pipeline.monitoring.MonitoringParams`
     log_dir: str = ""  # each logger has a folder in it
+    files: dict[str, str] = field(default_factory=dict)  # kind → the file that describes the component, where one does
 
     @property
     def target_dir(self) -> Path:

@@ -18,7 +18,7 @@ from common.dataset import Dataset, open_dataset
 from common.loader import Loader
 from common.loggers import History, Loggers
 from common.parallel import find_processes
-from common.saved_model import copy_weights, read_model, seed_folder, write_model
+from common.saved_model import build_model, copy_weights, read_model, seed_folder, write_model
 from common.trainer import Trainer
 from common.vectorising import NotVectorisableError
 from pipeline.params import INIT_FROM, INIT_MAP
@@ -82,7 +82,9 @@ def _build(task: Task, dataset: Dataset, seed: int) -> _Built:
         loader_class(dataset.split(name), loader_config, training=name == "train", seed=seed)
         for name in ("train", "valid")
     )
-    return _Built(trainer, train, valid, task.component("model")(task.config("model", "model"), dataset.metadata))
+    file = Path(task.files["model"]) if "model" in task.files else None
+    model = build_model(task.component("model"), task.config("model", "model"), dataset.metadata, file)
+    return _Built(trainer, train, valid, model)
 
 
 def _fit(task: Task, first: _Built, others: Sequence[_Built]) -> list[nn.Module]:

@@ -1,5 +1,6 @@
 """Models on disk."""
 
+import json
 import logging
 import re
 from collections.abc import Mapping
@@ -10,10 +11,13 @@ import pytest
 import torch
 from torch import nn
 
+from common.architecture import ArchitectureError, DeclaredModel
 from common.dataset import Metadata, read_metadata
 from common.model import Config as ConvNetConfig
 from common.model import ConvNet, Model
-from common.saved_model import WeightsError, copy_weights, read_model, write_model
+from common.model_file import Config as NoArchitectureParams
+from common.saved_model import WeightsError, copy_weights, load_model, read_model, write_model
+from pipeline.validation import find_faults
 from tests.datasets import make_dataset
 
 
@@ -110,6 +114,76 @@ def test_metadata_that_the_model_was_built_for_stands_beside_it(tmp_path: Path) 
     metadata = make_dataset().metadata
     write_model(_trained_net(), ConvNetConfig(channels=2), metadata, tmp_path)
     assert read_metadata(tmp_path) == metadata
+
+
+# A model whose class nobody names
+
+
+def _declared_model(folder: Path) -> DeclaredModel:
+    file = folder / "model.json"
+    file.write_text('{"layers": ["Flatten", {"Linear": {"out_features": "classes"}, "name": "classifier"}]}')
+    return DeclaredModel(NoArchitectureParams(), make_dataset().metadata, file)
+
+
+def test_model_is_loaded_by_what_its_folder_says(tmp_path: Path) -> None:
+    model, folder = _trained_net(), tmp_path / "model"
+    folder.mkdir()
+    write_model(model, ConvNetConfig(channels=2), make_dataset().metadata, folder)
+    read = load_model(str(folder))
+    assert type(read) is ConvNet
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in read.state_dict().items())
+
+
+def test_declared_model_is_loaded_when_the_file_it_was_made_of_is_gone(tmp_path: Path) -> None:
+    model, folder = _declared_model(tmp_path), tmp_path / "model"
+    folder.mkdir()
+    write_model(model, NoArchitectureParams(), make_dataset().metadata, folder)
+    assert {path.name for path in folder.iterdir()} == {
+        *("weights.safetensors", "metadata.json"),
+        *("model.json", "architecture.json"),
+    }
+    assert find_faults("model", json.loads((folder / "model.json").read_text())) == []
+    assert find_faults("architecture", json.loads((folder / "architecture.json").read_text())) == []
+    (tmp_path / "model.json").unlink()
+    moved = folder.rename(tmp_path / "elsewhere")
+    read = load_model(moved)
+    inputs = torch.rand(5, 1, 4, 4)
+    assert torch.equal(read(inputs), model(inputs))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"module": "os", "class": "system"}, "'os' is no module of common or experiments"),
+        ({"module": "commonplace.model"}, "'commonplace.model' is no module of common or experiments"),
+        ({"module": "common"}, "'common' is no module of common or experiments"),
+        ({"module": "common.model.__import__('os')"}, "is no module of common or experiments"),
+        ({"module": ".model"}, "is no module of common or experiments"),
+        ({"module": "experiments.gone.model"}, "there is no ConvNet in experiments.gone.model"),
+        ({"class": "Gone"}, "there is no Gone in common.model"),
+        ({"class": "Tensor"}, "common.model.Tensor is no class of models"),
+        ({"class": "PositiveInt"}, "common.model.PositiveInt is no class of models"),
+    ],
+)
+def test_class_is_refused_when_it_is_not_one_of_the_checkout(
+    tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
+    write_model(_trained_net(), ConvNetConfig(channels=2), make_dataset().metadata, tmp_path)
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(ImportError, match=re.escape(message)) as raised:
+        load_model(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_file_is_taken_from_the_folder_alone_when_a_model_says_another(tmp_path: Path) -> None:
+    model, folder = _declared_model(tmp_path), tmp_path / "model"
+    folder.mkdir()
+    write_model(model, NoArchitectureParams(), make_dataset().metadata, folder)
+    path = folder / "model.json"
+    path.write_text(path.read_text().replace("architecture.json", "../model.json"))
+    with pytest.raises(ArchitectureError, match=r"^model\.json: "):  # its own model.json is no architecture
+        load_model(folder)
 
 
 # Weights of one model for another

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common import data, engine, evaluator, loader, model
+from common.architecture import DeclaredModel
 from common.config import build_config
 from common.data import DataModule, Samples
 from common.dataset import Batch
@@ -120,6 +121,14 @@ def test_equalised_digits_are_the_same_digits_in_the_same_splits() -> None:
         assert torch.equal(ours.tensors[1], theirs.tensors[1])
         assert torch.equal(ours.tensors[2], theirs.tensors[2])
         assert not torch.equal(ours.tensors[0], theirs.tensors[0])
+
+
+def test_declared_net_gives_a_logit_for_each_class_of_the_digits() -> None:
+    metadata = Digits(data.Config()).prepare().metadata
+    file = ROOT / "experiments/declared_net/model.json"
+    net = DeclaredModel(build_config(DeclaredModel, {}), metadata, file)
+    assert net(torch.rand(5, 1, 8, 8)).shape == (5, 10)
+    assert [name for name, _ in net.named_children()] == ["features", "classifier"]
 
 
 def test_residual_net_gives_a_logit_for_each_class() -> None:

@@ -3,9 +3,13 @@
 import pytest
 
 from pipeline.components import (
+    FILE_MODEL,
+    FORMS,
     KINDS,
     Component,
+    Form,
     find_declared,
+    find_form,
     find_override,
     find_subclass,
 )
@@ -115,6 +119,63 @@ def test_override_is_refused_when_file_and_folder_both_say_it(checkout: Checkout
     with pytest.raises(ConfigError) as raised:
         find(checkout)
     assert raised.value.message == f"{FOLDER}/model.py: '{FOLDER}/model/' overrides the model too; keep one of them"
+
+
+@pytest.mark.parametrize(
+    ("files", "fault"),
+    [
+        (
+            ["model.py", "model.json"],
+            f"{FOLDER}/model.py: '{FOLDER}/model.json' overrides the model too; keep one of them",
+        ),
+        (
+            ["model.py", "model/__init__.py", "model.json"],
+            f"{FOLDER}/model.py: '{FOLDER}/model/' and '{FOLDER}/model.json' override the model too; keep one of them",
+        ),
+    ],
+)
+def test_override_is_refused_when_it_has_two_forms(checkout: Checkout, files: list[str], fault: str) -> None:
+    for file in files:
+        checkout.write(f"{FOLDER}/{file}", NET)
+    with pytest.raises(ConfigError) as raised:
+        find(checkout)
+    assert raised.value.message == fault
+
+
+def test_form_is_found_by_what_follows_the_name_of_its_component() -> None:
+    form = find_form(KINDS["model"], f"{FOLDER}/model.json")
+    assert form
+    assert (form.path, form.class_name) == ("common/architecture.py", "DeclaredModel")
+    assert find_form(KINDS["model"], f"{FOLDER}/model.py") is None
+    assert find_form(KINDS["loader"], f"{FOLDER}/loader.json") is None
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_every_form_is_read_by_a_class_that_is_built_from_a_file(checkout: Checkout, kind: str) -> None:
+    modules = checkout.project().experiments.modules
+    for form in FORMS[kind].values():
+        assert modules.is_subclass(form.path, form.class_name, FILE_MODEL)
+
+
+def test_folder_is_a_form_when_the_table_says_so(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = Form("common/architecture.py", "DeclaredModel")
+    monkeypatch.setitem(FORMS, "model", {"": form})
+    checkout.write(f"{FOLDER}/model/config.json", "{}")
+    modules = checkout.project().experiments.modules
+    assert find_override(KINDS["model"], FOLDER, modules) == f"{FOLDER}/model"
+    assert find_form(KINDS["model"], f"{FOLDER}/model") == form
+    checkout.write(f"{FOLDER}/model/__init__.py", NET)
+    assert find(checkout) == Component("model", f"{FOLDER}/model/__init__.py", "Net", "net")
+
+
+def test_class_is_refused_when_it_is_built_from_a_file_and_stands_in_python(checkout: Checkout) -> None:
+    source = "from common.architecture import DeclaredModel\n\nclass Net(DeclaredModel): pass\n"
+    checkout.write(f"{FOLDER}/model.py", source)
+    with pytest.raises(ConfigError, match=r"'Net' extends common\.model_file\.FileModel, which reads a file"):
+        find(checkout)
+    modules = checkout.project().experiments.modules
+    with pytest.raises(LookupError, match="reads a file: put that into the folder"):
+        find_declared(KINDS["model"], "net", "common.architecture:DeclaredModel", modules)
 
 
 def test_folder_is_refused_when_it_has_no_init(checkout: Checkout) -> None:

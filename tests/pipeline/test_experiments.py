@@ -431,3 +431,73 @@ def test_experiment_is_faulty_when_one_is_whose_model_it_takes(checkout: Checkou
     assert find_faults(checkout, "heir").startswith(fault)
     sound, problems = load(checkout).load_all()
     assert (list(sound), [problem.path for problem in problems]) == (["common"], ["experiments/wide/experiment.yaml"])
+
+
+# Models that a file describes
+
+MODEL = '{"layers": ["Flatten",\n {"Linear": {"out_features": "classes"}}]}'
+
+
+@pytest.fixture
+def declared(checkout: Checkout) -> Checkout:
+    """A checkout with the experiment `net`, whose model is a model.json."""
+    checkout.experiment("net")
+    checkout.write("experiments/net/model.json", MODEL)
+    return checkout
+
+
+def test_model_is_that_of_the_file_when_there_is_one(declared: Checkout) -> None:
+    declared.experiment("heir", "inherits: net\nparams: {train: {epochs: 3}}\n")
+    for name in ("net", "heir"):
+        model = get(declared, name).components["model"]
+        assert (model.class_name, model.file, model.declared_by) == (
+            "DeclaredModel",
+            "experiments/net/model.json",
+            "net",
+        )
+        assert get(declared, name).section("model") == {}
+
+
+def test_experiment_wants_its_yaml_when_it_holds_a_model_file_alone(checkout: Checkout) -> None:
+    checkout.write("experiments/net/model.json", MODEL)
+    assert find_faults(checkout).startswith("experiments/net/experiment.yaml: there is an override beside it")
+
+
+def test_params_of_a_model_file_are_whose_weights_it_starts_from_alone(declared: Checkout) -> None:
+    declared.experiment("net", "params: {model: {init_from: common, init_map: {classifier.: null}}}\n")
+    assert get(declared).built_models == {"model.init_from": "common"}
+    declared.experiment("net", "params: {model: {channels: 8}}\n")
+    assert "unknown key 'channels' in 'params.model'; there are init_from, init_map" in find_faults(declared)
+
+
+def test_fault_is_found_again_when_the_file_changes(declared: Checkout) -> None:
+    assert get(declared)
+    declared.project().index.save()
+    declared.write("experiments/net/model.json", MODEL.replace("Linear", "Liner"))
+    fault = "experiments/net/model.json:2:3: unknown key 'Liner' in 'layers.1'; did you mean 'Linear'?"
+    assert find_faults(declared).startswith(fault)
+    assert find_faults(declared).startswith(fault)
+
+
+def test_file_is_refused_when_it_is_a_copy_of_the_parents(declared: Checkout) -> None:
+    declared.experiment("copy", "inherits: net\n")
+    declared.write("experiments/copy/model.json", MODEL)
+    assert "experiments/copy/model.json: is a copy of 'experiments/net/model.json'" in find_faults(declared, "copy")
+
+
+def test_file_is_refused_when_python_or_the_yaml_says_the_model_too(declared: Checkout) -> None:
+    declared.experiment("net", "components: {model: common.model:ConvNet}\n")
+    assert "'experiments/net/model.json' overrides the model already" in find_faults(declared)
+    declared.experiment("net", model=NET)
+    fault = "experiments/net/model.py: 'experiments/net/model.json' overrides the model too; keep one of them"
+    assert find_faults(declared).startswith(fault)
+
+
+@pytest.mark.parametrize(("file", "meant"), [("modle.json", "model"), ("loader.json", "loader")])
+def test_file_is_refused_when_its_name_is_nearly_that_of_a_form(checkout: Checkout, file: str, meant: str) -> None:
+    checkout.experiment("net", WIDE)
+    checkout.write("experiments/net/notes.json", "{}")
+    assert get(checkout)
+    checkout.write(f"experiments/net/{file}", MODEL)
+    fault = f"experiments/net/{file}: nothing uses this file; did you mean '{meant}'?"
+    assert find_faults(checkout).startswith(fault)

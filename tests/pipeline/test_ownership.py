@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pipeline.components import FORMS, Form
 from pipeline.errors import ConfigError
 from pipeline.ownership import STAGES, dvc_file_of, folder_of, lock_file_of
 from tests.checkouts import Checkout
@@ -105,6 +106,42 @@ def test_helper_is_a_dependency_when_it_is_two_imports_away(checkout: Checkout) 
     assert "experiments/x/notes.py" not in files
     assert "common/evaluator.py" not in files
     assert "common/data.py" not in files
+
+
+MODEL = '{"layers": ["Flatten", {"Linear": {"out_features": "classes"}}]}'
+
+
+def test_file_is_a_dependency_when_it_describes_the_model(checkout: Checkout) -> None:
+    checkout.experiment("x")
+    checkout.write("experiments/x/model.json", MODEL)
+    checkout.experiment("heir", "inherits: x\nparams: {train: {epochs: 1}}\n")
+    assert owners(checkout, "x") == ["common", "x", "x"]
+    assert owners(checkout, "heir") == ["common", "heir", "heir"]
+    for name in ("x", "heir"):
+        for stage in ("train", "evaluate"):
+            files = set(stage_of(checkout, name, stage).files)
+            assert {"experiments/x/model.json", "common/architecture.py", "common/layers.py"} <= files
+            assert "common/model.py" not in files
+
+
+def test_stages_are_owned_when_another_file_describes_the_model(checkout: Checkout) -> None:
+    checkout.experiment("x")
+    checkout.write("experiments/x/model.json", MODEL)
+    checkout.experiment("y", "inherits: x\n")
+    checkout.write("experiments/y/model.json", MODEL.replace('"Flatten"', '"ReLU", "Flatten"'))
+    assert owners(checkout, "y") == ["common", "y", "y"]
+    assert "experiments/x/model.json" not in stage_of(checkout, "y", "train").files
+
+
+def test_all_files_are_dependencies_when_a_folder_describes_the_model(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FORMS, "model", {"": Form("common/architecture.py", "DeclaredModel")})
+    checkout.experiment("x")
+    checkout.write("experiments/x/model/config.json", "{}")
+    checkout.write("experiments/x/model/parts/weights.bin", "1")
+    files = set(stage_of(checkout, "x", "train").files)
+    assert {"experiments/x/model/config.json", "experiments/x/model/parts/weights.bin"} <= files
 
 
 def test_evaluator_is_no_dependency_of_training_when_an_experiment_overrides_it(checkout: Checkout) -> None:

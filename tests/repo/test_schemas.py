@@ -74,3 +74,11 @@ def test_editors_mark_the_fault_when_a_param_is_of_the_wrong_type(tmp_path: Path
     schema = SCHEMAS_DIR / "experiment.schema.json"
     path.write_text(f"# yaml-language-server: $schema={schema}\nparams: {{train: {{accumulate: many}}}}\n")
     assert validate_as_editors_do(path) == ["'many' is not of type 'integer'"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*/model.json")), ids=lambda path: path.parent.name)
+def test_model_is_sound_when_it_is_checked_against_the_schema_that_it_names(path: Path) -> None:
+    model = read_json(path)
+    schema = (path.parent / model["$schema"]).resolve()
+    assert schema in SCHEMA_PATHS
+    assert Draft202012Validator(read_json(schema)).is_valid(model)

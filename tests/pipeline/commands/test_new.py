@@ -68,6 +68,20 @@ def test_experiment_extends_an_ancestors_class_when_the_parent_inherits_it(
     assert_is_clean(checkout)
 
 
+def test_override_is_refused_when_a_file_describes_the_parents_model(
+    checkout: Checkout, force: Callable[..., Ended]
+) -> None:
+    checkout.experiment("net")
+    checkout.write("experiments/net/model.json", '{"layers": ["Flatten"]}')
+    ended = force("new", "x", "--inherits", "net", "--override", "model")
+    assert ended.status == 2
+    assert ended.err.startswith(
+        "error: the model of 'net' is experiments/net/model.json, which no class can extend\nhint:"
+    )
+    assert not (checkout.root / "experiments/x").exists()
+    assert force("new", "x", "--inherits", "net", "--override", "trainer").status == 0
+
+
 def test_params_are_written_as_they_were_given_when_they_are_set(
     checkout: Checkout, force: Callable[..., Ended]
 ) -> None:

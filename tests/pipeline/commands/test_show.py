@@ -55,6 +55,13 @@ def test_params_are_named_when_an_override_does_not_take_them(checkout: Checkout
     assert "not inherited: model.dropout" in force("show", "a").out.splitlines()
 
 
+def test_file_is_shown_when_it_describes_the_model(checkout: Checkout, force: Callable[..., Ended]) -> None:
+    checkout.experiment("a")
+    checkout.write("experiments/a/model.json", '{"layers": ["Flatten"]}')
+    model = json.loads(force("show", "a", "--json").out)["components"]["model"]
+    assert model == {"class": "DeclaredModel", "file": "experiments/a/model.json", "declared_by": "a"}
+
+
 def test_built_models_that_training_takes_are_named(checkout: Checkout, force: Callable[..., Ended]) -> None:
     checkout.experiment("wide", "params: {model: {channels: 64}}\n")
     checkout.experiment("judge", "inherits: wide\n", evaluator=override("evaluator"))

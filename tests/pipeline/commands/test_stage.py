@@ -364,6 +364,14 @@ def test_stage_fails_when_what_it_left_is_not_as_its_schema_says(stages: Stages,
     assert f"error: evaluate of x failed: BadResult: {fault}" in ended.err
 
 
+def test_files_of_another_tool_have_no_schema_when_they_describe_a_model(stages: Stages) -> None:
+    lines = (
+        "(folder / 'model/architecture').mkdir(parents=True); (folder / 'model/architecture/x.json').write_text('[')"
+    )
+    ended = stages.run("evaluate", METRIC_FILES + lines)
+    assert (ended.status, ended.err) == (0, "")
+
+
 # Where it does not start
 
 

@@ -25,7 +25,7 @@ from common.dataset import Metadata
 from common.loader import Loader
 from common.loggers import History
 from common.model import Model
-from common.saved_model import WeightsError, find_seeds, read_model, write_model
+from common.saved_model import WeightsError, find_seeds, load_model, read_model, write_model
 from common.trainer import Trainer
 from common.vectorising import NotVectorisableError
 from pipeline.bars import read_progress
@@ -258,6 +258,27 @@ def test_events_are_written_when_a_logger_is_asked_for(tmp_path: Path) -> None:
     task = replace(_make_task(tmp_path, {}), experiment="x", log_dir=str(log_dir))
     train.run(replace(task, monitoring={"loggers": ["tensorboard"]}))
     assert len(list((log_dir / "tensorboard/x").glob("events.*"))) == 1
+
+
+def test_model_is_that_of_a_file_when_the_task_names_one(tmp_path: Path) -> None:
+    file = tmp_path / "model.json"
+    file.write_text('{"layers": ["Flatten", {"Linear": {"out_features": "classes"}, "name": "head"}]}')
+    task = _make_task(tmp_path, {})
+    components = {**task.components, "model": ["common.architecture", "DeclaredModel"]}
+    task = replace(task, components=components, files={"model": str(file)})
+    train.run(task)
+    model = load_model(task.target_dir / "model")
+    assert list(model.state_dict()) == ["head.weight", "head.bias"]
+    built = task.target_dir.rename(tmp_path / "built") / "model"
+    task.target_dir.mkdir()
+    other = {"other": {"folder": str(built), "component": ["common.architecture", "DeclaredModel"]}}
+    train.run(
+        replace(
+            task, params={**task.params, "model": {"init_from": "other"}, "train": {"epochs": 0}}, built_models=other
+        )
+    )
+    again = load_model(task.target_dir / "model").state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.fixture
