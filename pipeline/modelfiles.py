@@ -15,7 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from pipeline.archives import open_archive
+from pipeline.archives import check_members, open_archive
 from pipeline.errors import ConfigError, Problem
 from pipeline.folders import find_inside, list_inside
 from pipeline.onnxfiles import find_external, looks_like_onnx, read_onnx
@@ -44,11 +44,12 @@ STATES = frozenset((Form.SAFETENSORS, Form.TORCH_STATE, Form.SHARDED))  # weight
 
 _MAX_JSON = 100 * 1024**2  # bytes
 _MAX_ODD_PICKLE = 16 * 1024**2  # bytes of a member of an archive that may be a pickle under another name
+_MAX_NESTED = 3  # archives within archives
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # begins what torch.save wrote before it wrote archives
 _LEGACY_PICKLES = 5
 _PICKLE_NAMES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".debug_pkl")
 # What TorchScript calls to reach files and the network, as it stands in its code; `ops.` are those of other libraries.
-_SCRIPT_CALLS = re.compile(rb"\b(torch\.(?:save|load|from_file)|ops\.[a-z_0-9]+\.\w+|rpc_\w+)\(")
+_SCRIPT_CALLS = re.compile(rb"\b(torch\.(?:save|load|from_file)|ops\.(?!prim\.)[a-z_0-9]+\.\w+|rpc_\w+)\(")
 _EXPORT_TARGETS = re.compile(rb'"target"\s*:\s*"([^"\\]{1,200})"')
 _EXPORT_PLAIN = re.compile(
     rb"torch\.ops\.(aten|prims|higher_order)\.\w+(\.\w+)?|_operator\.\w+|math\.\w+|torch\.sym_\w+"
@@ -108,7 +109,7 @@ def check_trust(file: ModelFile, pins: Mapping[str, str], place: str = "experime
     if pin == found:
         return
     if pin is None:
-        brings = f"; it asks for {list_names(file.globals)}" if file.globals else ""
+        brings = f"; it would use {list_names(file.globals)}" if file.globals else ""
         message = f"is {file.description}, and loading it runs code that it brings{brings}"
         hint = f'if you trust who made it, write in {place}: trust: {{"{file.name}": "{found}"}}'
     else:
@@ -214,28 +215,22 @@ def _is_export(names: list[str], inner: set[str]) -> bool:
     return (models and "archive_format" in inner) or "serialized_exported_program.json" in names
 
 
-def _scan_members(archive: zipfile.ZipFile) -> Iterator[Scan]:
-    """Yield what the pickles of an archive do, also of those that are named as something else."""
+def _scan_members(archive: zipfile.ZipFile, depth: int = 0) -> Iterator[Scan]:
+    """Yield what the pickles of an archive do, also of those that are named as something else, or in archives in it."""
     for member in archive.infolist():
         named = member.filename.endswith(_PICKLE_NAMES)
         if not named and member.file_size > _MAX_ODD_PICKLE:
             continue
-        for scan in _scan_member(archive, member):
+        data = _read_member(archive, member.filename)
+        if data.startswith(b"PK\x03\x04") and depth < _MAX_NESTED:
+            with zipfile.ZipFile(BytesIO(data)) as within:
+                check_members(within, len(data))
+                yield from _scan_members(within, depth + 1)
+            continue
+        for scan in scan_pickles(BytesIO(data)):
             # Numbers that happen to begin as a pickle import nothing before they turn out to be none.
             if named or (scan.imports and (scan.protocol >= 2 or not scan.doubts)):
                 yield scan
-
-
-def _scan_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> list[Scan]:
-    """Scan a member, and a PyTorch file within it."""
-    data = _read_member(archive, member.filename) if member.file_size <= _MAX_JSON else None
-    if data is None:
-        with archive.open(member) as file:
-            return scan_pickles(file)
-    if data.startswith(b"PK\x03\x04"):
-        with zipfile.ZipFile(BytesIO(data)) as within:
-            return [scan for name in within.namelist() for scan in scan_pickles(BytesIO(_read_member(within, name)))]
-    return scan_pickles(BytesIO(data))
 
 
 def _find_script_calls(archive: zipfile.ZipFile) -> tuple[str, ...]:
@@ -341,7 +336,7 @@ def _refuse_unsafe_states(shards: Iterable[Path]) -> None:
     for shard in shards:
         part = _detect_file(shard, shard.name)
         if part.form not in (Form.SAFETENSORS, Form.TORCH_STATE):
-            asks = f", which asks for {list_names(part.globals)}" if part.globals else ""
+            asks = f", which would use {list_names(part.globals)}" if part.globals else ""
             raise ValueError(f"'{shard.name}' is no state but {part.description}{asks}; save it as safetensors")
 
 

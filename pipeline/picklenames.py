@@ -50,20 +50,20 @@ SAFE_OPCODES = frozenset(
 # that is not in SAFE needs trust.
 DANGEROUS = frozenset(
     _split(
-        "__builtin__ _io _pickle _posixsubprocess _thread asyncio atexit bdb builtins cPickle cProfile cloudpickle code "
+        "_io _pickle _posixsubprocess _thread asyncio atexit bdb builtins cPickle cProfile cloudpickle code "
         "codecs codeop commands concurrent copyreg copy_reg ctypes dill distutils doctest ensurepip fileinput ftplib "
-        "functools gc glob http httplib idlelib imaplib imp importlib inspect io joblib lib2to3 linecache logging mailcap "
-        "marshal modulefinder multiprocessing nt operator _operator os pathlib pdb pickle pip pkgutil platform poplib "
-        "posix profile pty py_compile pydoc requests runpy select setuptools shelve shutil signal site smtplib socket "
-        "socketserver sqlite3 ssl subprocess sys tarfile telnetlib tempfile test threading timeit trace tracemalloc types "
-        "unittest urllib urllib2 uuid venv webbrowser weakref xmlrpc zipapp zipfile zipimport numpy.f2py numpy.testing "
-        "numpy.distutils numpy.load numpy.lib pandas.io pandas.eval pandas.read_pickle torch.hub torch.jit torch.load "
-        "torch.save torch.from_file torch.ops torch.package torch.serialization torch.storage torch.distributed "
-        "torch.multiprocessing torch.export torch.compile torch._C torch._dynamo torch._inductor torch.utils "
+        "gc functools glob http httplib idlelib imaplib imp importlib inspect io joblib lib2to3 linecache logging "
+        "mailcap marshal modulefinder multiprocessing nt operator _operator os pathlib pdb pickle pip pkgutil platform "
+        "poplib posix profile pty py_compile pydoc requests runpy select setuptools shelve shutil signal site smtplib "
+        "socket socketserver sqlite3 ssl subprocess sys tarfile telnetlib tempfile test threading timeit trace types "
+        "tracemalloc unittest urllib urllib2 venv webbrowser weakref xmlrpc zipapp zipfile zipimport numpy.f2py "
+        "uuid numpy.testing numpy.distutils numpy.load numpy.lib pandas.io pandas.eval pandas.read_pickle torch.hub "
+        "torch.jit torch.load torch.save torch.from_file torch.ops torch.package torch.serialization torch.storage "
+        "torch.distributed torch.multiprocessing torch.export torch.compile torch._C torch._dynamo torch._inductor torch.utils "
         "transformers.dynamic_module_utils transformers.utils"
     )
 )
 HARMLESS_BUILTINS = frozenset(
-    _split("bool bytes complex dict float frozenset int list object range slice str tuple unicode long xrange")
+    _split("bool bytes complex dict float frozenset int list object range set slice str tuple unicode long xrange")
 )
 USUAL = ("torch.nn.", "collections.", "numpy.core.", "numpy._core.", "numpy.", "torch.")

@@ -56,19 +56,23 @@ class _Machine:
         if name == "PROTO":
             self.protocol = max(self.protocol, arg)
         elif name in ("GLOBAL", "INST"):
-            self.imports[".".join(arg.split(" ", 1))] = None
+            self._import(*arg.split(" ", 1))
         elif name == "STACK_GLOBAL":
             self._import_from_stack()
         elif name.startswith("EXT"):
-            self.doubts[f"an object of copyreg's registry, number {arg}"] = None
+            self.doubts[f"what has number {arg} in copyreg's registry"] = None
         self._move(opcode, arg)
 
     def _import_from_stack(self) -> None:
         module, name = self.stack[-2:]
         if isinstance(module, str) and isinstance(name, str):
-            self.imports[f"{module}.{name}"] = None
+            self._import(module, name)
         else:
-            self.doubts["a name that it computes"] = None
+            self.doubts["what it computes the name of"] = None
+
+    def _import(self, module: str, name: str) -> None:
+        module = "builtins" if module == "__builtin__" else module  # protocols below 3 use Python 2's name
+        self.imports[f"{module}.{name}"] = None
 
     def _move(self, opcode: pickletools.OpcodeInfo, arg: Any) -> None:
         """Do to stack and memo what the opcode does; what is no text becomes None."""
@@ -114,10 +118,10 @@ def scan_pickle(file: IO[bytes]) -> Scan:
         for count, (opcode, arg, _) in enumerate(pickletools.genops(file)):
             machine.step(opcode, arg)
             if count >= _MAX_OPCODES:
-                machine.doubts["more than can be read through"] = None
+                machine.doubts["more than could be read through"] = None
                 break
     except (ValueError, IndexError, KeyError, OverflowError):
-        machine.doubts["damage, and nobody knows what follows"] = None
+        machine.doubts["what stands behind damage"] = None
     imports = tuple(sorted(machine.imports, key=_rank))
     num_tensors = machine.opcodes["BINPERSID"] + machine.opcodes["PERSID"]
     is_plain = SAFE_OPCODES.issuperset(machine.opcodes)
@@ -156,7 +160,7 @@ def is_dangerous(name: str) -> bool:
     (True, False, False)
     """
     module, _, last = name.rpartition(".")
-    if name in SAFE or (module in ("builtins", "__builtin__") and last in HARMLESS_BUILTINS):
+    if name in SAFE or (module == "builtins" and last in HARMLESS_BUILTINS):
         return False
     return any(part in DANGEROUS for part in _prefixes(name))
 
