@@ -59,8 +59,8 @@ DANGEROUS = frozenset(
         "tracemalloc unittest urllib urllib2 venv webbrowser weakref xmlrpc zipapp zipfile zipimport numpy.f2py "
         "uuid numpy.testing numpy.distutils numpy.load numpy.lib pandas.io pandas.eval pandas.read_pickle torch.hub "
         "torch.jit torch.load torch.save torch.from_file torch.ops torch.package torch.serialization torch.storage "
-        "torch.distributed torch.multiprocessing torch.export torch.compile torch._C torch._dynamo torch._inductor torch.utils "
-        "transformers.dynamic_module_utils transformers.utils"
+        "torch.distributed torch.multiprocessing torch.export torch.compile torch._C torch._dynamo torch._inductor "
+        "torch.utils transformers.dynamic_module_utils transformers.utils"
     )
 )
 HARMLESS_BUILTINS = frozenset(

@@ -19,12 +19,10 @@ _EXTRA = "keras"
 _MAX_CONFIG = 100 * 1024**2  # bytes
 _MODULES = re.compile(
     r"keras(\.(layers|activations|initializers|regularizers|constraints|optimizers|losses|metrics|models|dtype_policies"
-    r"|quantizers|random|src\.models\.(functional|sequential)))?"
+    r"|quantizers|src\.models\.(functional|sequential)|src\.ops\.(numpy|nn|math|linalg)))?"
 )
-# Of these modules, what runs code or code's files that the model brings, or reads other files.
-_REFUSED = re.compile(
-    r".*(Lambda|TorchModuleWrapper|TFSM|Jax|Flax|Lookup|TextVectorization|Hashing).*|.*[^A-Za-z0-9_].*"
-)
+# A class of theirs, but for those that run code which the model brings, or read other files.
+_CLASS = re.compile(r"(?!.*(Lambda|TorchModule|TFSM|Jax|Flax|Lookup|TextVectorization|Hashing))[A-Z][A-Za-z0-9_]*")
 _MARKERS = frozenset(("__tensor__", "__numpy__", "__keras_tensor__", "__ellipsis__", "__complex__", "__bytes__"))
 
 
@@ -85,7 +83,7 @@ def _find_strange_part(part: dict[str, Any]) -> Iterator[str]:
     name, module = str(part.get("class_name")), part.get("module")
     if "module" not in part and name in _MARKERS:
         return
-    if not isinstance(module, str) or not _MODULES.fullmatch(module) or _REFUSED.fullmatch(name):
+    if not isinstance(module, str) or not _MODULES.fullmatch(module) or not _CLASS.fullmatch(name):
         yield f"{module}.{name}"
     elif part.get("registered_name") not in (None, name):
         yield str(part["registered_name"])

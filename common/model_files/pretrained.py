@@ -33,7 +33,7 @@ def load_pretrained(folder: Path) -> nn.Module:
     kind = _read_kind(folder)
     transformers = import_extra("transformers", _EXTRA)
     model_class: Any = getattr(transformers, kind, None)
-    if not (isinstance(model_class, type) and issubclass(model_class, transformers.PreTrainedModel)):
+    if not _is_subclass(model_class, transformers.PreTrainedModel):
         raise ModelFileError(f"'{folder.name}' wants the class '{kind}', which transformers does not have")
     try:
         model = model_class.from_pretrained(folder, local_files_only=True, trust_remote_code=False, weights_only=True)
@@ -70,3 +70,7 @@ def _read_kind(folder: Path) -> str:
     if not isinstance(kind, str) or not kind.isidentifier():
         raise ModelFileError(f"'{folder.name}' names no architecture")
     return kind
+
+
+def _is_subclass(found: Any, wanted: type) -> bool:
+    return isinstance(found, type) and issubclass(found, wanted)

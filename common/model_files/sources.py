@@ -18,6 +18,8 @@ def import_extra(package: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         message = f"this model file wants the package '{error.name}'; pip install 'force-build[{extra}]'"
         raise ModelFileError(message) from error
+    except Exception as error:  # such as a library built for another torch
+        raise ModelFileError(f"the package '{package}' cannot be imported: {first_line(error)}") from error
 
 
 def read_verified(path: Path, sha256: str) -> BytesIO:
