@@ -3,6 +3,7 @@
 Nothing is ever extracted to disk.
 """
 
+import os
 import stat
 import zipfile
 import zlib
@@ -14,6 +15,7 @@ from pathlib import Path
 _MAX_MEMBERS = 200_000
 _MAX_GROWTH = 100  # times the file's own size; what torch and Keras write does not grow at all, but for code
 _FREE_GROWTH = 64 * 1024**2  # bytes that any archive may grow to
+_END_SIZE = 22  # bytes
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -31,6 +33,9 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 def check_members(archive: zipfile.ZipFile, size: int) -> None:
     """Check the table of contents of an archive of `size` bytes. Raises ValueError, in one line."""
     members = archive.infolist()
+    # A cut archive ends with one that it holds, which other readers take for the whole.
+    if not members or min(member.header_offset for member in members) != 0 or not _ends_with_directory(archive):
+        raise ValueError("the archive is damaged: it does not fill its file")
     if len(members) > _MAX_MEMBERS:
         raise ValueError(f"the archive has {len(members)} members, more than {_MAX_MEMBERS}")
     for member in members:
@@ -42,6 +47,15 @@ def check_members(archive: zipfile.ZipFile, size: int) -> None:
         raise ValueError("the members of the archive overlap")
     if sum(member.file_size for member in members) > max(_FREE_GROWTH, _MAX_GROWTH * size):
         raise ValueError(f"the archive would grow to more than {_MAX_GROWTH} times its size")
+
+
+def _ends_with_directory(archive: zipfile.ZipFile) -> bool:
+    """Say whether the file ends with the archive's last record, without a comment."""
+    file = archive.fp
+    if file is None:
+        return False
+    file.seek(-_END_SIZE, os.SEEK_END)
+    return file.read(4) == b"PK\x05\x06"
 
 
 def _check_member(member: zipfile.ZipInfo) -> None:

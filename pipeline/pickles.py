@@ -13,6 +13,7 @@ from typing import IO, Any
 from pipeline.picklenames import DANGEROUS, HARMLESS_BUILTINS, SAFE, SAFE_OPCODES, USUAL
 
 _MAX_OPCODES = 20_000_000  # beyond, a scan would take minutes
+_FRAME_HEAD = 9  # bytes of the opcode and its length
 _MAX_PICKLES = 1000  # one after the other in one file
 _STARTS = frozenset(b"\x80(]}ciIFSUVNTLMKJGl)dt")  # the first byte of a pickle of any protocol
 
@@ -48,13 +49,19 @@ class _Machine:
     doubts: dict[str, None] = field(default_factory=dict)
     opcodes: Counter[str] = field(default_factory=Counter)
     protocol: int = 0
+    frame_end: int = 0
 
-    def step(self, opcode: pickletools.OpcodeInfo, arg: Any) -> None:
+    def step(self, opcode: pickletools.OpcodeInfo, arg: Any, place: int) -> None:
         """Follow one opcode. Raises IndexError where the stack has less than it takes."""
         name = opcode.name
         self.opcodes[name] += 1
+        if place > self.frame_end > 0 or (name == "FRAME" and place < self.frame_end):
+            self.doubts["what a frame cuts in two"] = None  # Python reads it in several ways
+        self.frame_end = 0 if place >= self.frame_end else self.frame_end
         if name == "PROTO":
             self.protocol = max(self.protocol, arg)
+        elif name == "FRAME":
+            self.frame_end = place + _FRAME_HEAD + arg
         elif name in ("GLOBAL", "INST"):
             self._import(*arg.split(" ", 1))
         elif name == "STACK_GLOBAL":
@@ -115,8 +122,8 @@ def scan_pickle(file: IO[bytes]) -> Scan:
     """
     machine = _Machine()
     try:
-        for count, (opcode, arg, _) in enumerate(pickletools.genops(file)):
-            machine.step(opcode, arg)
+        for count, (opcode, arg, place) in enumerate(pickletools.genops(file)):
+            machine.step(opcode, arg, place or 0)
             if count >= _MAX_OPCODES:
                 machine.doubts["more than could be read through"] = None
                 break

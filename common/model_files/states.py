@@ -1,6 +1,7 @@
 """Read weights by name: safetensors, PyTorch states, and either in shards. No code of a file runs."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -37,7 +38,9 @@ def load_torch_state(path: Path) -> State:
     with path.open("rb") as file:
         is_archive = file.read(4) == b"PK\x03\x04"
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError, IndexError, TypeError) as error:
         raise ModelFileError(f"'{path.name}' is no sound PyTorch state: {first_line(error)}") from error
     return find_state(loaded, path.name)
