@@ -62,6 +62,7 @@ class Experiment:
     components: Mapping[str, Component]
     settings: Mapping[str, Setting]  # by dotted key, section first
     built_models: Mapping[str, str] = field(default_factory=dict)  # key of a setting → the experiment that it names
+    trust: Mapping[str, str] = field(default_factory=dict)  # file of its folder that may bring code → its SHA-256
 
     @property
     def lineage(self) -> tuple[str, ...]:
@@ -242,7 +243,8 @@ class Experiments:
         layer = Layer(path, ("params",), leaves, sections, replaced)
         settings, models = self._lay_over(parent.settings, parent.built_models, layer, name)
         description, owner = document.get("description", ""), document.get("owner", "")
-        return Experiment(name, folder, parent, description, owner, components, settings, models)
+        trust = document.get("trust", {})
+        return Experiment(name, folder, parent, description, owner, components, settings, models, trust)
 
     def _load_parent(self, name: str, document: dict[str, Any], path: str, chain: tuple[str, ...]) -> Experiment:
         parent = document.get("inherits", COMMON)

@@ -431,3 +431,18 @@ def test_experiment_is_faulty_when_one_is_whose_model_it_takes(checkout: Checkou
     assert find_faults(checkout, "heir").startswith(fault)
     sound, problems = load(checkout).load_all()
     assert (list(sound), [problem.path for problem in problems]) == (["common"], ["experiments/wide/experiment.yaml"])
+
+
+def test_files_that_are_trusted_are_the_experiments_own(checkout: Checkout) -> None:
+    pin = "0" * 64
+    checkout.experiment("base", f'trust: {{"model.pkl": "{pin}"}}\n', model=NET)
+    checkout.experiment("net", "inherits: base\n", model=NET.replace("Net(", "Deep("))
+    assert get(checkout, "base").trust == {"model.pkl": pin}
+    assert get(checkout).trust == {}
+
+
+@pytest.mark.parametrize("pin", ["'00'", "1", f"{'0' * 63}G", f"'{'A' * 64}'"])
+def test_a_pin_has_to_be_a_sha256(pin: str, checkout: Checkout) -> None:
+    checkout.experiment("net", f"trust: {{model.pkl: {pin}}}\n", model=NET)
+    assert "experiments/net/experiment.yaml:" in find_faults(checkout)
+    assert "model.pkl" in find_faults(checkout)
