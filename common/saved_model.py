@@ -29,13 +29,13 @@ class WeightsError(ValueError):
 
 def write_model(model: nn.Module, config: Any, metadata: Metadata, folder: Path) -> None:
     """Write a model into `folder`, which must exist: weights, config, and the metadata that it was built for."""
-    save_file(list_once(model.state_dict()), folder / "weights.safetensors")
+    save_file(_list_once(model.state_dict()), folder / "weights.safetensors")
     rebuild = {"class": type(model).__qualname__, "config": dataclasses.asdict(config)}
     (folder / "model.json").write_text(json.dumps(rebuild, indent=1, sort_keys=True) + "\n")
     write_metadata(metadata, folder)
 
 
-def list_once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _list_once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return each tensor by the first of its names: tied weights have several.
 
     `safetensors.torch.save_model` also notes the other names, in another order each time: equal models would be

@@ -22,6 +22,26 @@ _ARCHIVE = b"PK\x03\x04"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # in the first pickle of what torch.save wrote before 1.6
 
 
+class ScriptedModel(nn.Module):
+    """A TorchScript program as a module, whose copies train too: those that torch makes of the program itself do not."""
+
+    def __init__(self, program: nn.Module) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Run the program."""
+        return self.program(*inputs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a copy with weights of its own."""
+        content = BytesIO()
+        torch.jit.save(self.program, content)  # type: ignore[no-untyped-call]
+        content.seek(0)
+        memo[id(self)] = copied = type(self)(_read_script(content)).train(self.training)
+        return copied
+
+
 class ExportedModel(nn.Module):
     """An exported program as a module.
 
@@ -69,14 +89,21 @@ def load_torchscript(path: Path, sha256: str) -> nn.Module:
     """
     content = read_verified(path, sha256)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated", category=DeprecationWarning)
-            module: nn.Module = torch.jit.load(content, map_location="cpu")  # type: ignore[no-untyped-call]
+        module = _read_script(content)
     except (RuntimeError, ValueError) as error:
         raise ModelFileError(f"'{path.name}' is no sound TorchScript program: {first_line(error)}") from error
     if not any(True for _ in module.parameters()):
         log.warning("'%s' is a frozen TorchScript program: it has no weights to train", path.name)
-    return module
+    return ScriptedModel(module)
+
+
+def _read_script(content: BytesIO) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=".*torch.jit.(load|save).* is deprecated", category=DeprecationWarning
+        )
+        module: nn.Module = torch.jit.load(content, map_location="cpu")  # type: ignore[no-untyped-call]
+        return module
 
 
 def load_torch_export(path: Path, sha256: str) -> nn.Module:

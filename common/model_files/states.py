@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from common.model_files.sources import ModelFileError, find_inside, first_line
-from common.saved_model import list_once
 
 State = dict[str, Tensor]
 
@@ -75,8 +74,8 @@ def find_state(loaded: Any, name: str) -> State:
 
 
 def save_safetensors(model: nn.Module, path: Path) -> None:
-    """Write the state of a model; a tensor with several names is written once, by the first of them."""
-    save_file(list_once(model.state_dict()), path)
+    """Write the state of a model; a tensor with several names is written by each of them, as other tools expect."""
+    save_file({name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}, path)
 
 
 def save_torch_state(model: nn.Module, path: Path) -> None:

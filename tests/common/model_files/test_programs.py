@@ -1,5 +1,6 @@
 """Models that bring code of their own, by the SHA-256 of their very bytes."""
 
+import copy
 import hashlib
 import logging
 import pickle
@@ -86,6 +87,21 @@ def test_code_does_run_when_its_bytes_are_vouched_for(tmp_path: Path) -> None:
         with pytest.raises(ModelFileError, match="holds a int, not a module"):
             load_torch_module(path, _hash(path))
         assert canary.exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec")  # torch's own, where it copies an exported program
+@pytest.mark.parametrize(("save", "load"), KINDS)
+def test_a_copy_answers_the_same_and_trains_alone(
+    save: Callable[[nn.Module, Path], None], load: Callable[[Path, str], nn.Module], tmp_path: Path
+) -> None:
+    path = tmp_path / "m"
+    save(_model(), path)
+    read = load(path, _hash(path)).eval()
+    copied = copy.deepcopy(read)
+    assert torch.equal(copied(INPUTS), read(INPUTS))
+    copied(INPUTS).sum().backward()
+    assert all(parameter.is_leaf and parameter.grad is not None for parameter in copied.parameters())
+    assert all(parameter.grad is None for parameter in read.parameters())
 
 
 @pytest.mark.parametrize(("save", "load"), KINDS)

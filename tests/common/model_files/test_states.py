@@ -43,6 +43,13 @@ def test_a_state_comes_back_to_the_bit(tmp_path: Path) -> None:
     assert torch.equal(other.eval()(inputs), model.eval()(inputs))
 
 
+def test_a_tensor_with_two_names_is_written_by_both(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    save_safetensors(model, tmp_path / "m.safetensors")
+    assert load_safetensors(tmp_path / "m.safetensors").keys() == model.state_dict().keys()
+
+
 @pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 3}])
 @pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model"])
 def test_checkpoints_of_others_have_their_state_found(options: dict[str, Any], key: str | None, tmp_path: Path) -> None:
