@@ -7,6 +7,8 @@ the file once, and uses the very bytes that had it.
 import logging
 import pickle
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +25,7 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # in the first pi
 
 
 class ScriptedModel(nn.Module):
-    """A TorchScript program as a module, whose copies train too: those that torch makes of the program itself do not."""
+    """A TorchScript program as a module whose copies train; those that torch makes of a program itself do not."""
 
     def __init__(self, program: nn.Module) -> None:
         super().__init__()
@@ -36,7 +38,8 @@ class ScriptedModel(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return a copy with weights of its own."""
         content = BytesIO()
-        torch.jit.save(self.program, content)  # type: ignore[no-untyped-call]
+        with _allow_script():
+            torch.jit.save(self.program, content)
         content.seek(0)
         memo[id(self)] = copied = type(self)(_read_script(content)).train(self.training)
         return copied
@@ -98,12 +101,17 @@ def load_torchscript(path: Path, sha256: str) -> nn.Module:
 
 
 def _read_script(content: BytesIO) -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*torch.jit.(load|save).* is deprecated", category=DeprecationWarning
-        )
+    with _allow_script():
         module: nn.Module = torch.jit.load(content, map_location="cpu")  # type: ignore[no-untyped-call]
         return module
+
+
+@contextmanager
+def _allow_script() -> Iterator[None]:
+    """Keep torch from saying that TorchScript is deprecated: whoever has such a file has it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated", category=DeprecationWarning)
+        yield
 
 
 def load_torch_export(path: Path, sha256: str) -> nn.Module:
