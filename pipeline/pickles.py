@@ -63,7 +63,8 @@ class _Machine:
         elif name == "FRAME":
             self.frame_end = place + _FRAME_HEAD + arg
         elif name in ("GLOBAL", "INST"):
-            self._import(*arg.split(" ", 1))
+            self._import(*arg.split(" ", 1))  # which of several blanks parts the two is not known
+            self.doubts.update({"a name with a blank in it": None} if arg.count(" ") > 1 else {})
         elif name == "STACK_GLOBAL":
             self._import_from_stack()
         elif name.startswith("EXT"):

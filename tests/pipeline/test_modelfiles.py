@@ -270,6 +270,10 @@ def test_names_that_leave_an_archive_are_refused(names: tuple[str, ...], message
     assert message in _fault(tmp_path, make_zip(*names, data=pickle.dumps({})))
 
 
+def test_an_archive_behind_something_else_is_refused(tmp_path: Path) -> None:
+    assert "does not fill its file" in _fault(tmp_path, b"PK\x03\x04" + RUNS["posix"]("true") + make_state())
+
+
 def test_a_link_in_an_archive_is_refused(tmp_path: Path) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:

@@ -111,6 +111,10 @@ def test_names_are_found_exactly(key: str, imports: set[str]) -> None:
     assert not scan.doubts
 
 
+def test_a_name_with_a_blank_is_a_doubt() -> None:
+    assert scan_pickle(io.BytesIO(name("os system", "x") + b".")).doubts == ("a name with a blank in it",)
+
+
 def test_what_cannot_be_known_is_told_first() -> None:
     scan = scan_pickle(io.BytesIO(RUNS["computed name"]("true")))
     assert scan.findings[0] == "what it computes the name of"
