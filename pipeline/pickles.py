@@ -5,6 +5,7 @@ each name that it imports exactly. What a pickle would have to compute first can
 """
 
 import pickletools
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -123,17 +124,23 @@ def scan_pickle(file: IO[bytes]) -> Scan:
     """
     machine = _Machine()
     try:
-        for count, (opcode, arg, place) in enumerate(pickletools.genops(file)):
-            machine.step(opcode, arg, place or 0)
-            if count >= _MAX_OPCODES:
-                machine.doubts["more than could be read through"] = None
-                break
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of escapes in its texts
+            _follow(file, machine)
     except (ValueError, IndexError, KeyError, OverflowError):
         machine.doubts["what stands behind damage"] = None
     imports = tuple(sorted(machine.imports, key=_rank))
     num_tensors = machine.opcodes["BINPERSID"] + machine.opcodes["PERSID"]
     is_plain = SAFE_OPCODES.issuperset(machine.opcodes)
     return Scan(imports, machine.protocol, num_tensors, tuple(machine.doubts), is_plain)
+
+
+def _follow(file: IO[bytes], machine: _Machine) -> None:
+    for count, (opcode, arg, place) in enumerate(pickletools.genops(file)):
+        machine.step(opcode, arg, place or 0)
+        if count >= _MAX_OPCODES:
+            machine.doubts["more than could be read through"] = None
+            return
 
 
 def scan_pickles(file: IO[bytes], limit: int = _MAX_PICKLES) -> list[Scan]:

@@ -115,6 +115,10 @@ def test_a_name_with_a_blank_is_a_doubt() -> None:
     assert scan_pickle(io.BytesIO(name("os system", "x") + b".")).doubts == ("a name with a blank in it",)
 
 
+def test_an_odd_escape_in_a_text_raises_no_warning() -> None:
+    assert not scan_pickle(io.BytesIO(b"S'\\o'\n.")).findings
+
+
 def test_what_cannot_be_known_is_told_first() -> None:
     scan = scan_pickle(io.BytesIO(RUNS["computed name"]("true")))
     assert scan.findings[0] == "what it computes the name of"
