@@ -72,6 +72,7 @@ class Experiment:
     built_models: Mapping[str, str] = field(default_factory=dict)  # experiments
     data_paths: Mapping[str, str] = field(default_factory=dict)  # files and folders that sources read
     choice_files: Mapping[str, str] = field(default_factory=dict)  # modules of sources and transforms
+    trust: Mapping[str, str] = field(default_factory=dict)  # file of its folder that may bring code → its SHA-256
 
     @property
     def lineage(self) -> tuple[str, ...]:
@@ -262,6 +263,7 @@ class Experiments:
             parent.built_models,
             parent.data_paths,
             parent.choice_files,
+            document.get("trust", {}),
         )
         return self._lay_over(experiment, parent.settings, layer)
 

@@ -501,3 +501,18 @@ def test_file_is_refused_when_its_name_is_nearly_that_of_a_form(checkout: Checko
     checkout.write(f"experiments/net/{file}", MODEL)
     fault = f"experiments/net/{file}: nothing uses this file; did you mean '{meant}'?"
     assert find_faults(checkout).startswith(fault)
+
+
+def test_files_that_are_trusted_are_the_experiments_own(checkout: Checkout) -> None:
+    pin = "0" * 64
+    checkout.experiment("base", f'trust: {{"model.pkl": "{pin}"}}\n', model=NET)
+    checkout.experiment("net", "inherits: base\n", model=NET.replace("Net(", "Deep("))
+    assert get(checkout, "base").trust == {"model.pkl": pin}
+    assert get(checkout).trust == {}
+
+
+@pytest.mark.parametrize("pin", ["'00'", "1", f"{'0' * 63}G", f"'{'A' * 64}'"])
+def test_a_pin_has_to_be_a_sha256(pin: str, checkout: Checkout) -> None:
+    checkout.experiment("net", f"trust: {{model.pkl: {pin}}}\n", model=NET)
+    assert "experiments/net/experiment.yaml:" in find_faults(checkout)
+    assert "model.pkl" in find_faults(checkout)

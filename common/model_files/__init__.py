@@ -1,0 +1,1 @@
+"""Models that other tools saved, one module for each kind of file."""
