@@ -102,7 +102,9 @@ class Execution:
             path = f"{stage.folder}/{out.path}"
             actual = hash_out(self._project.root, path, self._project.index)
             if actual is not None and actual != recorded.get(out.path):
-                self._progress.note(f"warning: {path} is not what dvc.lock records; it is kept as {self._attic.keep(path)}")
+                self._progress.note(
+                    f"warning: {path} is not what dvc.lock records; it is kept as {self._attic.keep(path)}"
+                )
 
     # Running one stage
 

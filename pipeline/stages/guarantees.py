@@ -19,7 +19,7 @@ def collect_doubts(runtime: dict[str, Any], num_processes: int) -> Iterator[list
     if not runtime.get("deterministic", True):
         doubts.append("runtime.deterministic is false")
     if num_processes > 1:
-        doubts.append(f"computed by {num_processes} processes: another number of them adds in another order, and draws other dropout and augmentation")
+        doubts.append(f"computed by {num_processes} processes: another number of them adds and draws otherwise")
     handler = _Handler(doubts)
     log = logging.getLogger("force")
     log.addHandler(handler)

@@ -124,7 +124,7 @@ def test_equalised_digits_are_the_same_digits_in_the_same_splits() -> None:
 
 
 def test_declared_net_gives_a_logit_for_each_class_of_the_digits() -> None:
-    metadata = Digits(data.Config()).prepare().metadata
+    metadata = prepare(DataModule(data.Config(source={"name": "digits"}))).metadata
     file = ROOT / "experiments/declared_net/model.json"
     net = DeclaredModel(build_config(DeclaredModel, {}), metadata, file)
     assert net(torch.rand(5, 1, 8, 8)).shape == (5, 10)

@@ -57,5 +57,5 @@ def test_training_by_two_processes_goes_on_however_it_was_ended(built: Checkout,
     assert _read_model(built) == _read_model(whole)
     record = json.loads((built.root / "common/outputs/train/run.json").read_text())
     assert record["num_processes"] == 2
-    assert record["doubts"] == ["computed by 2 processes: another number of them adds in another order, and draws other dropout and augmentation"]
+    assert record["doubts"] == ["computed by 2 processes: another number of them adds and draws otherwise"]
     assert json.loads((built.root / "common/outputs/evaluate/run.json").read_text())["doubts"] == []

@@ -38,7 +38,7 @@ def test_params_and_processes_are_doubted() -> None:
         pass
     assert doubts == [
         "runtime.deterministic is false",
-        "computed by 3 processes: another number of them adds in another order, and draws other dropout and augmentation",
+        "computed by 3 processes: another number of them adds and draws otherwise",
     ]
 
 

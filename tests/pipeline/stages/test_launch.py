@@ -181,7 +181,7 @@ def test_stage_of_two_processes_leaves_what_that_of_one_does(checkout: Checkout)
     assert "process 1: " in log
     assert "UserWarning: take care" in log.partition("process 1: ")[2].splitlines()[0]
     assert "find_unused_parameters" not in log  # a remark of torch on what it is told to do
-    assert facts["doubts"] == ["computed by 2 processes: another number of them adds in another order, and draws other dropout and augmentation"]
+    assert facts["doubts"] == ["computed by 2 processes: another number of them adds and draws otherwise"]
     assert read_json(task.target_dir / "facts.json")["doubts"] == []
 
 
