@@ -47,13 +47,14 @@ class Metadata:
 
     name: str
     input_shape: tuple[int, ...]  # of one sample, without the batch dimension
-    input_dtype: str  # as stored: uint8 reaches the model as float32 from 0 to 1
+    input_dtype: str  # as the model gets them
     classes: tuple[str, ...]  # empty where targets are no classes
     num_samples: Mapping[str, int]  # by split
     statistics: Mapping[str, float]  # mean and standard deviation of the train inputs, as the model gets them
     sources: tuple[Mapping[str, Any], ...]  # name and sha256 of what was read
     target_shape: tuple[int, ...] = ()  # of one sample
     target_dtype: str = "int64"
+    stored_dtype: str = ""  # of inputs on disk, where that is another: uint8 reaches the model as float32 from 0 to 1
     prepared_by: str = ""  # the class that did it
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)  # sha256 by path
 
@@ -137,7 +138,10 @@ def _open_split(folder: Path, name: str, metadata: Metadata) -> TensorDataset:
             raise CorruptDatasetError(f"{path} cannot be read: {error}") from error
     inputs, targets, _ = tensors
     found = [(tuple(tensor.shape[1:]), describe_dtype(tensor.dtype)) for tensor in (inputs, targets)]
-    wanted = [(metadata.input_shape, metadata.input_dtype), (metadata.target_shape, metadata.target_dtype)]
+    wanted = [
+        (metadata.input_shape, metadata.stored_dtype or metadata.input_dtype),
+        (metadata.target_shape, metadata.target_dtype),
+    ]
     if found != wanted or {len(tensor) for tensor in tensors} != {metadata.num_samples[name]}:
         raise CorruptDatasetError(f"the {name} split in {folder} is not of the shapes that metadata.json records")
     return TensorDataset(*tensors)

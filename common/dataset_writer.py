@@ -93,15 +93,17 @@ class DatasetWriter:
         self._settle_targets()
         if fit:
             self._apply(fit(self._moments.by_channel()))
+        is_image = self._example.inputs.dtype == torch.uint8  # whole numbers that become some from 0 to 1
         metadata = Metadata(
             name=name,
             input_shape=tuple(self._example.inputs.shape[1:]),
-            input_dtype=describe_dtype(self._example.inputs.dtype),
+            input_dtype="float32" if is_image else describe_dtype(self._example.inputs.dtype),
+            stored_dtype="uint8" if is_image else "",
             target_shape=tuple(self._example.targets.shape[1:]),
             target_dtype=describe_dtype(self._example.targets.dtype),
             classes=self._classes,
             num_samples={split: self._files[split, "ids"].num_rows for split in SPLITS},
-            statistics=self._moments.total(1 / 255 if self._example.inputs.dtype == torch.uint8 else 1),
+            statistics=self._moments.total(1 / 255 if is_image else 1),
             sources=(*describe(), *self._describe_digest()),
             prepared_by=prepared_by,
             files={path: hash_file(self._folder / path) for path in sorted(self._list_files())},

@@ -34,8 +34,8 @@ class Dots(DataModule):
 
 
 def make_dataset(config: Config | None = None) -> Dataset:
-    """Return the dots, split."""
-    return prepare(Dots(config or Config()))
+    """Return the dots: 47 for training, 4 for validation and 9 to test."""
+    return prepare(Dots(config or Config(split_seed=1013)))
 
 
 def prepare(module: DataModule) -> Dataset:

@@ -1,13 +1,20 @@
 """How samples are split and described."""
 
 import statistics
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
+from common import workers
 from common.data import Config, DataModule, Samples
 from common.dataset import SPLITS
 from common.samples import BadSourceError
+from common.sources import image_folder
 from tests.datasets import Dots, make_dataset, prepare
 
 CONFIG = Config(valid_fraction=0.1, test_fraction=0.2)
@@ -44,7 +51,7 @@ def test_every_sample_is_in_exactly_one_split_with_its_target() -> None:
 
 
 def test_transform_changes_every_split() -> None:
-    plain, bright = make_dataset(), prepare(BrightDots(CONFIG))
+    plain, bright = prepare(Dots(CONFIG)), prepare(BrightDots(CONFIG))
     for name in SPLITS:
         assert torch.equal(2 * plain.split(name).tensors[0], bright.split(name).tensors[0])
 
@@ -67,6 +74,89 @@ def test_metadata_are_the_same_however_many_cores_add_them_up() -> None:
     finally:
         torch.set_num_threads(before)
     assert found[0] == found[1] == found[2]
+
+
+def write_images(folder: Path, num: int) -> dict[str, Any]:
+    """Write grey images, each of its own shade; return the source that reads them."""
+    for place in range(num):
+        path = folder / f"images/{'ab'[place % 2]}/{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), place).save(path)
+    return {"name": "image_folder", "path": str(folder / "images"), "colours": "grey"}
+
+
+def test_bytes_are_the_same_whether_one_process_decodes_or_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_folder, "_NUM_IMAGES", 7)
+    config = Config(source=write_images(tmp_path, 100))
+    for num in (1, 3):
+        monkeypatch.setattr(workers, "count_cores", lambda num=num: num)
+        (tmp_path / str(num)).mkdir()
+        DataModule(config).prepare(tmp_path / str(num))
+    names = [path.relative_to(tmp_path / "1") for path in (tmp_path / "1").rglob("*") if path.is_file()]
+    assert len(names) == 13
+    for name in names:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()
+
+
+def test_error_of_a_process_that_decodes_is_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_folder, "_NUM_IMAGES", 7)
+    monkeypatch.setattr(workers, "count_cores", lambda: 2)
+    config = Config(source=write_images(tmp_path, 100))
+    (tmp_path / "images/a/98.png").write_bytes(b"no image")
+    with pytest.raises(BadSourceError, match=r"'a/98\.png' is no image"):
+        prepare(DataModule(config))
+
+
+def test_transforms_of_the_params_are_applied_and_the_last_one_fitted(tmp_path: Path) -> None:
+    dataset = prepare(DataModule(Config(source=write_images(tmp_path, 100), transforms=({"name": "normalise"},))))
+    assert dataset.train.tensors[0].dtype == torch.float32
+    assert dataset.metadata.statistics == {"mean": pytest.approx(0, abs=1e-6), "std": pytest.approx(1)}
+    assert dataset.metadata.stored_dtype == ""
+
+
+def test_fitted_transform_is_refused_when_it_is_not_the_last(tmp_path: Path) -> None:
+    config = Config(source={"name": "digits"}, transforms=({"name": "normalise"}, {"name": "normalise"}))
+    with pytest.raises(BadSourceError, match=r"'normalise' has to be the last of data\.transforms"):
+        prepare(DataModule(config))
+
+
+class Twins(Dots):
+    """Dots of which the second half is the first again, under other ids."""
+
+    def read(self) -> Samples:
+        """Return all of them."""
+        samples = super().read()
+        return samples._replace(inputs=samples.inputs[torch.arange(self.num_samples) % 30])
+
+
+def test_same_inputs_in_two_splits_are_an_error_unless_params_say_otherwise(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(BadSourceError, match=r"different splits have the same inputs: \d+ \(\w+\) and \d+ \(\w+\), "):
+        prepare(Twins(CONFIG))
+    prepare(Twins(replace(CONFIG, duplicates="warn")))
+    assert "have the same inputs" in caplog.messages[0]
+    caplog.clear()
+    prepare(Twins(replace(CONFIG, duplicates="allow")))
+    assert caplog.messages == []
+
+
+class Parts(Dots):
+    """Dots that are read in parts."""
+
+    def read(self) -> Iterator[Samples]:  # type: ignore[override]
+        """Yield them one by one."""
+        whole = super().read()
+        for place in range(self.num_samples):
+            row = torch.tensor([place])
+            yield Samples(whole.inputs[row], whole.targets[row], whole.ids[row], whole.classes)  # type: ignore[index]
+
+
+def test_module_may_read_in_parts() -> None:
+    whole, parts = prepare(Dots(CONFIG)), prepare(Parts(CONFIG))
+    for name in SPLITS:
+        for ours, theirs in zip(whole.split(name).tensors, parts.split(name).tensors, strict=True):
+            assert torch.equal(ours, theirs)
 
 
 def test_source_must_be_given_when_a_data_module_is_written() -> None:

@@ -87,7 +87,7 @@ def test_reading_fails_when_a_file_is_gone(written: Path) -> None:
         read_dataset(written)
 
 
-@pytest.mark.parametrize("change", [{"input_shape": (4, 4)}, {"input_dtype": "uint8"}, {"target_shape": (1,)}])
+@pytest.mark.parametrize("change", [{"input_shape": (4, 4)}, {"input_dtype": "float64"}, {"stored_dtype": "uint8"}])
 def test_reading_fails_when_tensors_are_of_another_shape(written: Path, change: dict[str, Any]) -> None:
     write_metadata(dataclasses.replace(read_metadata(written), **change), written)
     with pytest.raises(CorruptDatasetError, match=r"the train split in .* is not of the shapes"):

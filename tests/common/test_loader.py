@@ -264,3 +264,10 @@ def test_batches_on_a_gpu_are_those_on_the_cpu(placement: str, config: dict[str,
         found = list(batches.epoch(1, start))
         assert {tensor.device.type for batch in found for tensor in batch} == {"cuda"}
         assert [batch.ids.tolist() for batch in found] == expected[start:]
+
+
+def test_images_of_whole_numbers_reach_the_model_as_numbers_from_0_to_1() -> None:
+    inputs = torch.tensor([[[[0, 51]]], [[[255, 102]]]], dtype=torch.uint8)
+    split = TensorDataset(inputs, torch.arange(2), torch.arange(2))
+    (batch,) = Loader(split, loader.Config(), training=False, seed=0).epoch(0)
+    assert torch.equal(batch.inputs, torch.tensor([[[[0, 0.2]]], [[[1, 0.4]]]]))

@@ -142,7 +142,7 @@ def test_call_is_refused_when_the_folder_is_in_no_checkout(checkout: Checkout, f
         ("params: [model]\n", "1:9: 'params' is [\"model\"], wanted a mapping of keys to values"),
         ("params:\n", "1:8: 'params' is empty, wanted a mapping of keys to values"),
         ("descriptio: x\n", "1:1: unknown key 'descriptio'; did you mean 'description'?"),
-        ("zzz: x\n", "1:1: unknown key 'zzz'; there are inherits, description, owner, params, components"),
+        ("zzz: x\n", "1:1: unknown key 'zzz'; there are inherits, description, owner, params, trust, components"),
         ("owner: 3\n", "1:8: 'owner' is 3, wanted a text"),
         ("inherits: [base]\n", "1:11: 'inherits' is [\"base\"], wanted a text"),
         ("inherits: zzz\n", "1:11: inherits 'zzz', which is no experiment"),
@@ -243,22 +243,22 @@ def test_plan_is_made_when_only_an_unrelated_experiment_is_faulty(checkout: Chec
         (
             "  channels: 32",
             "  chanels: 32",
-            "params.yaml:10:3: unknown key 'chanels' in 'model'; did you mean 'channels'?",
+            "params.yaml:11:3: unknown key 'chanels' in 'model'; did you mean 'channels'?",
         ),
         (
             "epochs: 20",
             "epochs: many",
-            "params.yaml:13:11: 'train.epochs' is \"many\", wanted a whole number of at least 0 or nothing",
+            "params.yaml:14:11: 'train.epochs' is \"many\", wanted a whole number of at least 0 or nothing",
         ),
-        ("runtime:", "rntime:", "params.yaml:22:1: unknown key 'rntime'; did you mean 'runtime'?"),
-        ("runtime:", "model:", "params.yaml:22:1: the key 'model' comes twice"),
-        ("epochs: 20", "epochs: [20", "params.yaml:14:3: did not find expected ',' or ']'"),
+        ("runtime:", "rntime:", "params.yaml:23:1: unknown key 'rntime'; did you mean 'runtime'?"),
+        ("runtime:", "model:", "params.yaml:23:1: the key 'model' comes twice"),
+        ("epochs: 20", "epochs: [20", "params.yaml:15:3: did not find expected ',' or ']'"),
         (
             "channels: 32\n  dropout: 0.2",
             "channels: many\n  dropout: often",
             "2 faults\n"
-            "  params.yaml:10:13: 'model.channels' is \"many\", wanted a whole number of at least 1\n"
-            "  params.yaml:11:12: 'model.dropout' is \"often\", wanted a number of at least 0 and below 1",
+            "  params.yaml:11:13: 'model.channels' is \"many\", wanted a whole number of at least 1\n"
+            "  params.yaml:12:12: 'model.dropout' is \"often\", wanted a number of at least 0 and below 1",
         ),
     ],
 )

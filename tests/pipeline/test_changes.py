@@ -206,7 +206,7 @@ def test_only_the_branchs_changes_count_when_the_range_has_three_dots(
     edit(committed, "experiments/sharp/experiment.yaml", "epochs: 5", "epochs: 7")
     committed.commit()
     committed.git("checkout", "--quiet", "main")
-    edit(committed, "common/data.py", "import hashlib", "import hashlib  # on main")
+    edit(committed, "common/data.py", "import logging", "import logging  # on main")
     committed.commit()
     committed.git("checkout", "--quiet", "topic")
     assert set(affected("main...HEAD")) == {"sharp:train", "sharp:evaluate"}

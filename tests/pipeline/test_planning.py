@@ -319,7 +319,7 @@ def test_metrics_are_stale_when_an_input_changed(recorded: Checkout) -> None:
 
 
 def test_metrics_are_stale_when_an_input_upstream_changed(recorded: Checkout) -> None:
-    edit(recorded, "common/data.py", "import hashlib", "import hashlib  # changed")
+    edit(recorded, "common/data.py", "import logging", "import logging  # changed")
     assert find_staleness(recorded, "x") == ["common/data.py changed"]
 
 

@@ -126,9 +126,9 @@ def test_faults_of_sources_and_transforms_have_their_place(flowers: Checkout) ->
     ]
     text = "params: {data: {source: {name: table, pat: 1, missing: never}}}\n"
     assert [message for _, message in find_problems(flowers, text)] == [
-        '\'data.source.missing\' is "never", wanted "drop", "error" or a number',
         "'table' needs 'path'",
         "'table' takes no 'pat'; did you mean 'path'?",
+        '\'data.source.missing\' is "never", wanted one of "error", "drop" or a number',
     ]
 
 

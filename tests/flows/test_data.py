@@ -1,0 +1,103 @@
+"""Data that params name: real runs, with a table in git and one that DVC tracks."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.checkouts import Checkout
+from tests.flows.commands import dvc, force
+
+pytestmark = pytest.mark.slow
+
+FLOWERS = """\
+description: flowers from a table
+components: {model: "common.zoo.mlp:MLP"}
+params:
+  data:
+    source: {name: table, path: data/flowers.csv, target: kind}
+    transforms: [{name: normalise}]
+  model: {hidden: [8]}
+  train: {epochs: 2}
+"""
+
+
+def write_flowers(checkout: Checkout, num: int = 200) -> None:
+    """Write a table of two kinds of flowers."""
+    rows = (
+        f"{place % 7 + place / 1000},{place % 2 * 3 + place % 5 / 10},{'rose' if place % 2 else 'iris'}\n"
+        for place in range(num)
+    )
+    checkout.write("data/flowers.csv", "length,width,kind\n" + "".join(rows))
+
+
+@pytest.fixture
+def flowers(built: Checkout) -> Checkout:
+    """The built checkout with an experiment on a table, which has not run."""
+    write_flowers(built)
+    built.experiment("flowers", FLOWERS)
+    return built
+
+
+def read_metadata(checkout: Checkout, name: str = "flowers") -> dict[str, Any]:
+    """Return the metadata of the data that an experiment prepared."""
+    found: dict[str, Any] = json.loads(
+        (checkout.root / f"experiments/{name}/outputs/prepare/data/metadata.json").read_text()
+    )
+    return found
+
+
+def test_table_is_trained_on_and_prepared_again_when_it_changed(flowers: Checkout) -> None:
+    done = force(flowers, "run", "flowers")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metadata = read_metadata(flowers)
+    assert (metadata["classes"], sum(metadata["num_samples"].values())) == (["iris", "rose"], 200)
+    assert metadata["sources"][0]["name"] == "data/flowers.csv"
+    assert force(flowers, "run", "flowers").stdout.startswith("nothing to do")
+    assert dvc(flowers, "status").stdout == "Data and pipelines are up to date.\n"
+
+    write_flowers(flowers, 250)
+    plan = json.loads(force(flowers, "plan", "flowers", "--json").stdout)
+    assert [reason["text"] for reason in plan[0]["reasons"]] == ["data/flowers.csv changed"]
+    assert force(flowers, "run", "flowers").returncode == 0
+    assert sum(read_metadata(flowers)["num_samples"].values()) == 250
+
+
+def test_data_that_dvc_tracks_are_pulled_when_they_are_not_here(flowers: Checkout, tmp_path: Path) -> None:
+    dvc(flowers, "remote", "add", "--default", "--force", "storage", str(tmp_path / "storage"))
+    assert dvc(flowers, "add", "data/flowers.csv").returncode == 0
+    assert dvc(flowers, "push", "data/flowers.csv.dvc").returncode == 0
+    (flowers.root / "data/flowers.csv").unlink()
+    shutil.rmtree(flowers.root / ".dvc/cache/files")
+    done = force(flowers, "run", "flowers")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (flowers.root / "data/flowers.csv").exists()
+    assert sum(read_metadata(flowers)["num_samples"].values()) == 200
+
+
+def test_images_are_prepared_by_several_processes_to_the_same_bytes(built: Checkout) -> None:
+    for place in range(600):
+        path = built.root / f"data/shades/{'dark' if place % 2 else 'light'}/{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (place % 256, place % 251, place // 256)).save(path)
+    source = "{name: image_folder, path: data/shades}"
+    params = f"params:\n  data: {{source: {source}}}\n  train: {{epochs: 1}}\n"
+    built.experiment("shades", f"components: {{model: 'common.zoo.mlp:MLP'}}\n{params}")
+    done = force(built, "run", "shades")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metadata = read_metadata(built, "shades")
+    assert (metadata["input_shape"], metadata["stored_dtype"]) == ([3, 8, 8], "uint8")
+    assert sum(metadata["num_samples"].values()) == 600
+
+
+def test_bad_data_end_the_stage_in_one_line(flowers: Checkout) -> None:
+    flowers.write("data/flowers.csv", "length,width,kind\n1,2,rose\n3,,iris\n")
+    done = force(flowers, "run", "flowers")
+    assert done.returncode == 6
+    message = "BadSourceError: data/flowers.csv has no value in column 'width' of row 1 (from 0)"
+    assert message in done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (flowers.root / "experiments/flowers/outputs/prepare/data").exists()
