@@ -17,7 +17,7 @@ from torch import Tensor
 from common.config import Fraction, NonNegativeInt, PositiveInt, SourceChoice, TransformChoice, build_choice
 from common.dataset import Metadata
 from common.dataset_writer import DatasetWriter
-from common.hashing import hash_rows
+from common.hashing import find_keys, hash_rows
 from common.samples import BadSourceError, Fitted, Samples, Source, Transform
 from common.splits import assign_splits
 from common.workers import map_in_order
@@ -83,7 +83,8 @@ class DataModule:
         fitted = self._find_fitted()
         with DatasetWriter(folder) as writer:
             for samples in self._read_parts():
-                writer.add(samples, assign_splits(samples, self.config))
+                keys = find_keys(samples.ids)
+                writer.add(samples, keys, assign_splits(samples, keys, self.config))
             made_by = f"{type(self).__module__}.{type(self).__qualname__}"
             metadata = writer.finish(self.name, made_by, self.describe, fitted.fit if fitted else None)
             self._judge_duplicates(writer)

@@ -1,17 +1,16 @@
 """Write samples, part by part, as a dataset: within the memory of one part, whatever the size of the whole."""
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, BinaryIO, Self
 
+import orjson
 import torch
 from torch import Tensor
 
 from common.dataset import SPLITS, Batch, Metadata, describe_dtype, hash_file, tensor_path, write_metadata
-from common.hashing import hash_names
 from common.moments import Moments
 from common.samples import Affine, BadSourceError, Samples
 from common.tensor_file import TensorFile, open_rows
@@ -35,7 +34,7 @@ class DatasetWriter:
         self._classes: tuple[str, ...] = ()
         self._moments = Moments()
         self._digest: Any = None  # of what samples were read from, where each had a file of its own
-        self._names: dict[str, TextIO] = {}  # the texts that ids were, by split
+        self._names: dict[str, BinaryIO] = {}  # the texts that ids were, by split
         self._fingerprints: dict[str, list[Tensor]] = {name: [] for name in SPLITS}
 
     def __enter__(self) -> Self:
@@ -47,15 +46,17 @@ class DatasetWriter:
         for names in self._names.values():
             names.close()
 
-    def add(self, samples: Samples, splits: Tensor) -> None:
-        """Write samples, each into its split; `splits` are (samples,) places in `SPLITS`.
+    def add(self, samples: Samples, keys: Tensor, splits: Tensor) -> None:
+        """Write samples, each into its split.
+
+        `keys` are (samples,) int64 that stand for the ids, `splits` (samples,) places in `SPLITS`.
 
         Raises BadSourceError where samples do not fit each other, or those before, and BadTargetError for a label that
         is none of the classes.
         """
         if not len(samples.ids):
             return
-        batch = self._read_batch(samples)
+        batch = self._read_batch(samples, keys)
         self._open(batch, samples.ids)
         for index, name in enumerate(SPLITS):
             rows = (splits == index).nonzero().flatten()
@@ -63,8 +64,7 @@ class DatasetWriter:
             for field, tensor in zip(Batch._fields, chosen, strict=True):
                 self._files[name, field].append(tensor)
             if self._names:
-                names = (json.dumps(samples.ids[row], ensure_ascii=False) for row in rows.tolist())
-                self._names[name].writelines(f"{line}\n" for line in names)
+                self._names[name].writelines(orjson.dumps(samples.ids[row]) + b"\n" for row in rows.tolist())
             if samples.fingerprints is not None:
                 self._fingerprints[name].append(samples.fingerprints[rows])
             if name == "train" and has_statistics(batch.inputs.dtype):
@@ -123,7 +123,7 @@ class DatasetWriter:
         names = [self._name_row(int(row)) for row in torch.cat([first[crossing], second[crossing]])]
         return list(zip(names[: len(crossing)], names[len(crossing) :], strict=True))
 
-    def _read_batch(self, samples: Samples) -> Batch:
+    def _read_batch(self, samples: Samples, keys: Tensor) -> Batch:
         inputs, targets, ids = samples.inputs, samples.targets, samples.ids
         lengths = {"inputs": len(inputs), "targets": len(targets), "ids": len(ids)}
         if len(set(lengths.values())) > 1:
@@ -134,7 +134,6 @@ class DatasetWriter:
                 "the inputs are texts: data.transforms has to make numbers of them, as `tokenise` does"
             )
         self._classes = self._classes or samples.classes
-        keys = ids if isinstance(ids, Tensor) else hash_names(ids)
         if samples.digests is not None:
             self._digest = self._digest or hashlib.sha256()
             for name, digest in zip(ids, samples.digests, strict=True):
@@ -172,7 +171,7 @@ class DatasetWriter:
                 path = self._folder / tensor_path(name, field)
                 self._files[name, field] = TensorFile(path, field, tuple(tensor.shape[1:]), tensor.dtype)
             if not isinstance(ids, Tensor):
-                self._names[name] = (self._folder / name / "names.jsonl").open("w", encoding="utf-8")
+                self._names[name] = (self._folder / name / "names.jsonl").open("wb")
 
     def _list_files(self) -> Iterator[str]:
         for name in SPLITS:
@@ -201,8 +200,8 @@ class DatasetWriter:
     def _find_name(self, split: str, row: int) -> str:
         if not self._names:
             return str(self._rows(split, "ids")[row].item())
-        with (self._folder / split / "names.jsonl").open(encoding="utf-8") as lines:
-            return str(json.loads(next(line for place, line in enumerate(lines) if place == row)))
+        with (self._folder / split / "names.jsonl").open("rb") as lines:
+            return str(orjson.loads(next(line for place, line in enumerate(lines) if place == row)))
 
     def _check_ids(self) -> None:
         ids = torch.cat([self._rows(name, "ids") for name in SPLITS])

@@ -4,7 +4,7 @@ Everything is arithmetic of whole numbers modulo 2⁶⁴, and the same on every 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,11 @@ def hash_names(names: Iterable[str]) -> Tensor:
     """Return (names,) int64 that stand for texts: 63 bits of their sha256, so that two of 10⁶ agree by 10⁻⁷."""
     digests = [hashlib.sha256(name.encode()).digest()[:8] for name in names]
     return torch.tensor([int.from_bytes(digest, "big") >> 1 for digest in digests], dtype=torch.int64)
+
+
+def find_keys(ids: Tensor | Sequence[str]) -> Tensor:
+    """Return (samples,) int64 that stand for ids: themselves, where they are numbers."""
+    return ids if isinstance(ids, Tensor) else hash_names(ids)
 
 
 def place(keys: Tensor, seed: int) -> Tensor:

@@ -17,16 +17,12 @@ class Moments:
     def add(self, rows: Tensor) -> None:
         """Add rows (rows, channels, …), as Chan, Golub and LeVeque (1979) merge the moments of two parts."""
         for block in torch.split(rows, max(1, _NUM_AT_ONCE // max(1, rows[:1].numel()))):
-            values = block.double()
-            self._add(values.movedim(1, 0).flatten(1) if values.ndim > 1 else values.flatten()[None])
+            values = block.movedim(1, 0).flatten(1) if block.ndim > 1 else block.flatten()[None]
+            if values.numel():
+                self._merge(values.shape[1], *(_sum_bytes(values) if values.dtype == torch.uint8 else _sum(values)))
 
-    def _add(self, values: Tensor) -> None:
-        """Add (channels, numbers)."""
-        num = values.shape[1]
-        if not num:
-            return
-        mean = values.mean(dim=1)
-        squares = (values - mean[:, None]).square_().sum(dim=1)
+    def _merge(self, num: int, mean: Tensor, squares: Tensor) -> None:
+        """Take in so many numbers of each channel."""
         total, difference = self._num + num, mean - self._mean
         self._mean = self._mean + difference * (num / total)
         self._squares = self._squares + squares + difference.square() * (self._num * num / total)
@@ -48,3 +44,17 @@ class Moments:
         squares = self._squares.sum() + self._num * (self._mean - mean).square().sum()
         std = (squares / max(1, num - 1)).sqrt()
         return {name: float(f"{value.item() * unit:.9g}") for name, value in {"mean": mean, "std": std}.items()}
+
+
+def _sum(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of each row, and the sum of squared differences from it."""
+    values = values.double()
+    mean = values.mean(dim=1)
+    return mean, (values - mean[:, None]).square_().sum(dim=1)
+
+
+def _sum_bytes(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the same of bytes, whose sums are exact, and faster, as whole numbers."""
+    numbers = values.int()
+    total, squares = numbers.sum(dim=1).double(), numbers.square().sum(dim=1).double()
+    return total / values.shape[1], squares - total.square() / values.shape[1]

@@ -38,11 +38,16 @@ class SplitConfig(Protocol):
     def test_from(self) -> float | str | None: ...
 
 
-def assign_splits(samples: Samples, config: SplitConfig) -> Tensor:
-    """Return (samples,) places in `SPLITS`. Raises BadSourceError where samples lack what they are to be split by."""
+def assign_splits(samples: Samples, keys: Tensor, config: SplitConfig) -> Tensor:
+    """Return (samples,) places in `SPLITS`; `keys` are (samples,) int64 that stand for the ids.
+
+    Raises BadSourceError where samples lack what they are to be split by.
+    """
     if config.test_from is not None:
         return _split_by_time(_need(samples.times, "times", "test_from"), config)
-    positions = place(_find_keys(samples, config), config.split_seed)
+    if config.split_by == "group":
+        keys = hash_names(_need(samples.groups, "groups", "split_by: group"))
+    positions = place(keys, config.split_seed)
     if samples.splits is not None:
         return _complete(samples.splits, positions, config)
     if config.folds:
@@ -51,13 +56,6 @@ def assign_splits(samples: Samples, config: SplitConfig) -> Tensor:
     splits[positions < config.test_fraction + config.valid_fraction] = _VALID
     splits[positions < config.test_fraction] = _TEST
     return splits
-
-
-def _find_keys(samples: Samples, config: SplitConfig) -> Tensor:
-    """Return (samples,) int64: samples with the same key are in the same split."""
-    if config.split_by == "group":
-        return hash_names(_need(samples.groups, "groups", "split_by: group"))
-    return samples.ids if isinstance(samples.ids, Tensor) else hash_names(samples.ids)
 
 
 def _choose_fold(positions: Tensor, folds: int, config: SplitConfig) -> Tensor:

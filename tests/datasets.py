@@ -50,7 +50,8 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     with DatasetWriter(folder) as writer:
         for name in SPLITS:
             tensors = dataset.split(name).tensors
-            writer.add(Samples(*tensors, dataset.metadata.classes), torch.full((len(tensors[0]),), SPLITS.index(name)))
+            splits = torch.full((len(tensors[0]),), SPLITS.index(name))
+            writer.add(Samples(*tensors, dataset.metadata.classes), tensors[2], splits)
         writer.finish(dataset.metadata.name, "a test", lambda: dataset.metadata.sources)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class ImageFolder(Source):
 
     def load(self, part: Part) -> Samples:
         """Return some images, decoded. Raises BadSourceError, naming the file, where one cannot be."""
-        contents = [_read(Path(self.path), name) for name, _, _ in part]
+        contents = [_read(self.path, name) for name, _, _ in part]
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # of a file that is truncated, or has far too many pixels
             images = [self._decode(name, content) for (name, _, _), content in zip(part, contents, strict=True)]
@@ -71,17 +72,15 @@ class ImageFolder(Source):
         )
 
     def _list_folders(self) -> Iterator[tuple[str, str, str]]:
-        root = Path(self.path)
-        if not root.is_dir():
-            raise BadSourceError(f"there is no folder '{root}'")
-        splits = sorted(folder.name for folder in _list_visible_folders(root))
-        if splits and set(splits) <= set(SPLITS):
-            for split in splits:
-                for name, label in _list_classes(root / split):
+        if not Path(self.path).is_dir():
+            raise BadSourceError(f"there is no folder '{self.path}'")
+        folders = _list_folders(self.path)
+        if folders and set(folders) <= set(SPLITS):
+            for split in folders:
+                for name, label in _list_classes(f"{self.path}/{split}"):
                     yield f"{split}/{name}", label, split
         else:
-            for name, label in _list_classes(root):
-                yield name, label, ""
+            yield from ((name, label, "") for name, label in _list_classes(self.path))
 
     def _list_labelled(self) -> Iterator[tuple[str, str, str]]:
         table = Table(str(self.labels), target=self.label, task="classification", inputs=(self.file,), id=self.file)
@@ -93,7 +92,7 @@ class ImageFolder(Source):
         """Return (height, width, channels) or (height, width)."""
         try:
             with Image.open(io.BytesIO(content)) as image:
-                picture = image.convert(_MODES[self.colours])
+                picture = image if image.mode == _MODES[self.colours] else image.convert(_MODES[self.colours])
                 if self.size and picture.size != (self.size, self.size):
                     picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
                 return np.asarray(picture)
@@ -101,24 +100,32 @@ class ImageFolder(Source):
             raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
 
 
-def _list_visible_folders(root: Path) -> Iterator[Path]:
-    return (entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _list_folders(root: str) -> list[str]:
+    """Return the names of the folders in `root`, in alphabetical order."""
+    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _list_classes(root: Path) -> Iterator[tuple[str, str]]:
+def _list_classes(root: str) -> Iterator[tuple[str, str]]:
     """Yield path below `root` and class of each image, in alphabetical order; the class is the first folder."""
-    for folder in sorted(_list_visible_folders(root)):
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in _ENDINGS:
-                yield path.relative_to(root).as_posix(), folder.name
+    for label in _list_folders(root):
+        yield from ((name, label) for name in sorted(_list_images(root, f"{label}/")))
 
 
-def _read(root: Path, name: str) -> bytes:
+def _list_images(root: str, prefix: str) -> Iterator[str]:
+    for entry in os.scandir(f"{root}/{prefix}"):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _list_images(root, f"{prefix}{entry.name}/")
+        elif entry.name.lower().endswith(_ENDINGS):
+            yield prefix + entry.name
+
+
+def _read(root: str, name: str) -> bytes:
     """Return what is in a file below a folder. Raises BadSourceError where it is elsewhere, or not there."""
     if name.startswith("/") or ".." in name.split("/"):
         raise BadSourceError(f"'{name}' leads out of '{root}'")
     try:
-        return (root / name).read_bytes()
+        with open(f"{root}/{name}", "rb") as stream:
+            return stream.read()
     except OSError as error:
         raise BadSourceError(f"'{name}' cannot be read: {error.strerror}") from error
 

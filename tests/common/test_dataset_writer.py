@@ -8,6 +8,7 @@ import torch
 
 from common.dataset import SPLITS, Dataset, read_dataset
 from common.dataset_writer import BadTargetError, DatasetWriter
+from common.hashing import find_keys
 from common.samples import Affine, BadSourceError, Samples
 
 
@@ -23,7 +24,7 @@ def write(folder: Path, *parts: Samples, **options: Any) -> Dataset:
     """Write parts, their samples into train, valid and test in turn; return what is read."""
     with DatasetWriter(folder) as writer:
         for part in parts:
-            writer.add(part, torch.arange(len(part.ids)) % 3)
+            writer.add(part, find_keys(part.ids), torch.arange(len(part.ids)) % 3)
         writer.finish("a test", "nobody", lambda: (), **options)
     return read_dataset(folder)
 
@@ -79,7 +80,8 @@ def test_all_inputs_are_changed_by_what_the_train_inputs_say(tmp_path: Path) -> 
 def test_samples_of_different_splits_with_the_same_inputs_are_found(tmp_path: Path) -> None:
     prints = torch.tensor([1, 2, 1, 4, 5, 5])
     with DatasetWriter(tmp_path) as writer:
-        writer.add(make(["a", "b", "c", "d", "e", "f"], fingerprints=prints), torch.tensor([0, 0, 2, 1, 1, 1]))
+        samples = make(["a", "b", "c", "d", "e", "f"], fingerprints=prints)
+        writer.add(samples, find_keys(samples.ids), torch.tensor([0, 0, 2, 1, 1, 1]))
         writer.finish("a test", "nobody", lambda: ())
         assert writer.find_duplicates() == [("a (train)", "c (test)")]
 

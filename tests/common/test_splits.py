@@ -8,6 +8,7 @@ import torch
 
 from common.data import Config
 from common.dataset import SPLITS
+from common.hashing import find_keys
 from common.samples import BadSourceError, Samples
 from common.splits import assign_splits
 
@@ -21,7 +22,7 @@ def make(num: int = 500, **fields: Any) -> Samples:
 
 def split(samples: Samples, config: Config = CONFIG) -> list[str]:
     """Return the split of each sample by name."""
-    return [SPLITS[index] for index in assign_splits(samples, config).tolist()]
+    return [SPLITS[index] for index in assign_splits(samples, find_keys(samples.ids), config).tolist()]
 
 
 def test_split_of_a_sample_is_the_same_whatever_else_is_split() -> None:
