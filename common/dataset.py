@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from torch.utils.data import TensorDataset
 SPLITS = ("train", "valid", "test")
 _NUM_READERS = 2  # files that are hashed at once
 _NUM_BYTES_CHECKED_FIRST = 2**26
+_HASHED_BYTES = 2**20  # at once
 
 
 class Batch(NamedTuple):
@@ -104,15 +106,16 @@ def open_dataset(folder: Path) -> Iterator[Dataset]:
     not the recorded one: safetensors itself accepts flipped bits.
     """
     metadata = read_metadata(folder)
-    threads = ThreadPoolExecutor(_NUM_READERS)
+    threads, is_over = ThreadPoolExecutor(_NUM_READERS), Event()
     try:
         dataset = Dataset(metadata=metadata, **{name: _open_split(folder, name, metadata) for name in SPLITS})
-        hashes = {path: threads.submit(hash_file, folder / path) for path in sorted(metadata.files)}
+        hashes = {path: threads.submit(hash_file, folder / path, is_over) for path in sorted(metadata.files)}
         if sum((folder / path).stat().st_size for path in metadata.files) <= _NUM_BYTES_CHECKED_FIRST:
             _check(folder, metadata, hashes)
         yield dataset
         _check(folder, metadata, hashes)
     finally:
+        is_over.set()
         threads.shutdown(cancel_futures=True)
 
 
@@ -152,7 +155,10 @@ def describe_dtype(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file."""
+def hash_file(path: Path, is_over: Event | None = None) -> str:
+    """Return the sha256 of a file; nothing of use, and at once, where `is_over` is set."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while (chunk := stream.read(_HASHED_BYTES)) and not (is_over and is_over.is_set()):
+            digest.update(chunk)
+    return digest.hexdigest()
