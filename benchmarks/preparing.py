@@ -60,7 +60,7 @@ def _measure_table(folder: Path) -> list[Figure]:
         stream.write(",".join(f"c{place}" for place in range(_NUM_COLUMNS)) + "\n")
         for _ in range(_NUM_ROWS // len(block)):
             stream.write(lines)
-    config = Config(source={"name": "table", "path": str(path), "target": "c0"}, duplicates="allow")
+    config = Config(source={"name": "table", "path": str(path), "target": "c0"}, duplicates="warn")
     seconds = time_side_by_side(
         {"read": partial(_time, csv.read_csv, path), "prepare": partial(_prepare, config)}, repeats=3
     )
