@@ -59,11 +59,19 @@ def read_exactly(stream: IO[bytes], size: int, path: Path) -> bytearray:
     """Return the next bytes of a file. Raises BadSourceError where it ends before."""
     content = bytearray()
     while len(content) < size:
-        chunk = stream.read(min(_CHUNK_BYTES, size - len(content)))
+        chunk = read_some(stream, min(_CHUNK_BYTES, size - len(content)), path)
         if not chunk:
             raise BadSourceError(f"{path} is truncated: it ends {size - len(content)} bytes early")
         content += chunk
     return content
+
+
+def read_some(stream: IO[bytes], size: int, path: Path) -> bytes:
+    """Return up to so many bytes, none at the end. Raises BadSourceError where what is compressed is damaged."""
+    try:
+        return stream.read(size)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadSourceError(f"{path} cannot be read: {error}") from error
 
 
 def _list_npy(path: Path) -> dict[str, Array]:
@@ -162,7 +170,9 @@ def _describe_slice(path: Path, name: str, stored: Any) -> Array:
 def _list_tensors(path: Path) -> dict[str, Array]:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is no archive, as torch.save of PyTorch 1.6 and later writes")
-    loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol")
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     named = {path.stem: loaded} if isinstance(loaded, Tensor) else loaded
     if isinstance(named, list | tuple):
         named = {str(place): member for place, member in enumerate(named)}
