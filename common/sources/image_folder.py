@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.config import DataPath, PositiveInt
-from common.dataset import SPLITS
+from common.labelled_files import list_labelled_files, open_inside
 from common.samples import BadSourceError, Samples, Source
 from common.sources.table import Table
 
@@ -45,7 +45,7 @@ class ImageFolder(Source):
 
     def parts(self) -> Iterator[Part]:
         """Yield paths, labels and splits of some images, in alphabetical order. Raises BadSourceError without any."""
-        images = list(self._list_labelled() if self.labels else self._list_folders())
+        images = list(self._list_named() if self.labels else list_labelled_files(Path(self.path), _ENDINGS))
         if not images:
             raise BadSourceError(f"'{self.path}' has no images: wanted {self.path}/CLASS/IMAGE.png or the like")
         for start in range(0, len(images), _NUM_IMAGES):
@@ -70,20 +70,7 @@ class ImageFolder(Source):
             digests=[hashlib.sha256(content).hexdigest() for content in contents],
         )
 
-    def _list_folders(self) -> Iterator[tuple[str, str, str]]:
-        root = Path(self.path)
-        if not root.is_dir():
-            raise BadSourceError(f"there is no folder '{root}'")
-        splits = sorted(folder.name for folder in _list_visible_folders(root))
-        if splits and set(splits) <= set(SPLITS):
-            for split in splits:
-                for name, label in _list_classes(root / split):
-                    yield f"{split}/{name}", label, split
-        else:
-            for name, label in _list_classes(root):
-                yield name, label, ""
-
-    def _list_labelled(self) -> Iterator[tuple[str, str, str]]:
+    def _list_named(self) -> Iterator[tuple[str, str, str]]:
         table = Table(str(self.labels), target=self.label, task="classification", inputs=(self.file,), id=self.file)
         for part in table.parts():
             samples = table.load(part)
@@ -101,26 +88,9 @@ class ImageFolder(Source):
             raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
 
 
-def _list_visible_folders(root: Path) -> Iterator[Path]:
-    return (entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _list_classes(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield path below `root` and class of each image, in alphabetical order; the class is the first folder."""
-    for folder in sorted(_list_visible_folders(root)):
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in _ENDINGS:
-                yield path.relative_to(root).as_posix(), folder.name
-
-
 def _read(root: Path, name: str) -> bytes:
-    """Return what is in a file below a folder. Raises BadSourceError where it is elsewhere, or not there."""
-    if name.startswith("/") or ".." in name.split("/"):
-        raise BadSourceError(f"'{name}' leads out of '{root}'")
-    try:
-        return (root / name).read_bytes()
-    except OSError as error:
-        raise BadSourceError(f"'{name}' cannot be read: {error.strerror}") from error
+    with open_inside(root, name) as stream:
+        return stream.read()
 
 
 def _stack(images: Sequence[np.ndarray]) -> Tensor:
