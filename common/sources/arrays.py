@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,38 @@ _BLOCK_BYTES = 2**24  # of inputs that are read at once
 _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64)
 
 
+class Pair(NamedTuple):
+    """Where the inputs and targets of a split are."""
+
+    inputs: str
+    targets: str | None  # None: there is nothing to predict
+    input_name: str | None
+    target_name: str | None
+
+    def open(self) -> tuple[Array, Array | None]:
+        """Return both arrays. Raises BadSourceError where they are not of the same length."""
+        other = self.target_name if self.inputs == self.targets else None
+        inputs = _choose(self.inputs, "input_name", self.input_name, other)
+        if self.targets is None:
+            return inputs, None
+        targets = _choose(self.targets, "target_name", self.target_name, None)
+        if inputs.shape[0] != targets.shape[0]:
+            counts = f"{inputs.shape[0]} samples, and {self.targets} {targets.shape[0]} targets"
+            raise BadSourceError(f"{self.inputs} has {counts}")
+        return inputs, targets
+
+
+class Part(NamedTuple):
+    """Some rows of inputs, with their targets."""
+
+    split: str | None
+    first: int  # number of the first of them, of all samples
+    row: int  # and in its own file
+    pair: Pair
+    rows: Rows
+    answers: Rows | None
+
+
 @dataclass(frozen=True)
 class Arrays(Source):
     """A row is a sample, its place the id. Fractions and bools become float32, whole numbers int64, uint8 stays."""
@@ -26,6 +58,10 @@ class Arrays(Source):
     targets: DataPath | None = None  # None: `target_name` is in the file of inputs, or there is nothing to predict
     input_name: str | None = None  # which array of the file; None: the only one that is no target
     target_name: str | None = None
+    test_inputs: DataPath | None = None  # the same of a test split, in files of their own or under other names
+    test_targets: DataPath | None = None
+    test_input_name: str | None = None
+    test_target_name: str | None = None
     task: Literal["auto", "classification", "regression"] = "auto"  # auto: numbers with a point are quantities
     classes: tuple[str, ...] = ()  # what whole numbers from 0 stand for
 
@@ -34,41 +70,49 @@ class Arrays(Source):
         """The name of the file of inputs."""
         return Path(self.inputs).name
 
-    def parts(self) -> Iterator[tuple[int, Rows, Rows | None]]:
-        """Yield the number of the first row, some rows of inputs and the targets of these."""
-        inputs, targets = self._open()
-        num = max(1, _BLOCK_BYTES // inputs.row_bytes)
+    def parts(self) -> Iterator[Part]:
+        """Yield some rows of inputs and the targets of these, those for training first."""
         first = 0
-        for rows, answers in zip(inputs.read(num), targets.read(num) if targets else repeat(None), strict=False):
-            yield first, rows, answers
-            first += len(rows)
+        pairs = self._list_pairs()
+        for split, pair in pairs.items():
+            inputs, targets = pair.open()
+            num = max(1, _BLOCK_BYTES // inputs.row_bytes)
+            start = first
+            for rows, answers in zip(inputs.read(num), targets.read(num) if targets else repeat(None), strict=False):
+                yield Part(split if len(pairs) > 1 else None, first, first - start, pair, rows, answers)
+                first += len(rows)
 
-    def load(self, part: tuple[int, Rows, Rows | None]) -> Samples:
+    def load(self, part: Part) -> Samples:
         """Return the samples of some rows. Raises BadSourceError, naming file and row, for what is no number."""
-        first, rows, answers = part
-        inputs = rows if isinstance(rows, list) else _settle(rows, first, self.inputs)
-        targets = torch.zeros(len(rows), 0) if answers is None else self._read_targets(answers, first)
-        return Samples(inputs, targets, torch.arange(first, first + len(rows)), self.classes)
+        num = len(part.rows)
+        inputs = part.rows if isinstance(part.rows, list) else _settle(part.rows, part.row, part.pair.inputs)
+        return Samples(
+            inputs=inputs,
+            targets=torch.zeros(num, 0) if part.answers is None else self._read_targets(part),
+            ids=torch.arange(part.first, part.first + num),
+            classes=self.classes,
+            splits=[part.split] * num if part.split else None,
+        )
 
     def describe(self) -> tuple[Mapping[str, Any], ...]:
         """Return the sha256 of each file."""
-        paths = dict.fromkeys(filter(None, (self.inputs, self.targets)))
-        return tuple({"name": path, "sha256": hash_file(Path(path))} for path in paths)
+        paths = (path for pair in self._list_pairs().values() for path in (pair.inputs, pair.targets))
+        return tuple({"name": path, "sha256": hash_file(Path(path))} for path in dict.fromkeys(filter(None, paths)))
 
-    def _open(self) -> tuple[Array, Array | None]:
-        """Return the arrays of inputs and targets. Raises BadSourceError where they are not of the same length."""
-        inputs = _choose(self.inputs, "input_name", self.input_name, None if self.targets else self.target_name)
-        if not self.targets and self.target_name is None:
-            return inputs, None
-        targets = _choose(self.targets or self.inputs, "target_name", self.target_name, None)
-        if inputs.shape[0] != targets.shape[0]:
-            counts = f"{inputs.shape[0]} samples, and {self.targets or self.inputs} {targets.shape[0]} targets"
-            raise BadSourceError(f"{self.inputs} has {counts}")
-        return inputs, targets
+    def _list_pairs(self) -> dict[str, Pair]:
+        """Return where inputs and targets are, by split."""
+        pairs = {"train": _pair(self.inputs, self.targets, self.input_name, self.target_name)}
+        if self.test_inputs is None and self.test_input_name is None:
+            return pairs
+        inputs = self.test_inputs or self.inputs
+        targets = self.test_targets or (None if self.test_inputs else self.targets)
+        names = self.test_input_name or self.input_name, self.test_target_name or self.target_name
+        return pairs | {"test": _pair(inputs, targets, *names)}
 
-    def _read_targets(self, answers: Rows, first: int) -> Tensor | Sequence[str]:
+    def _read_targets(self, part: Part) -> Tensor | Sequence[str]:
         """Return class indices where the classes are known, labels where not; of several dimensions, numbers."""
-        path = self.targets or self.inputs
+        answers, first, path = part.answers, part.row, part.pair.targets or part.pair.inputs
+        assert answers is not None
         if isinstance(answers, list):
             if self.task == "regression":
                 raise BadSourceError(f"{path} holds texts, no quantities")
@@ -85,6 +129,11 @@ class Arrays(Source):
         if self.classes:
             return _widen(answers, first, path)
         return [str(label).lower() for label in answers.tolist()]
+
+
+def _pair(inputs: str, targets: str | None, input_name: str | None, target_name: str | None) -> Pair:
+    """Return where both are: targets with a name, but no file of their own, are in that of the inputs."""
+    return Pair(inputs, targets or (inputs if target_name else None), input_name, target_name)
 
 
 def _choose(path: str, param: str, name: str | None, other: str | None) -> Array:

@@ -102,9 +102,7 @@ class Sql(Source):
         arrays = {}
         for column, members in values.items():
             array = self._convert(column, members, kinds.get(column))
-            if column not in named and (pa.types.is_integer(array.type) or pa.types.is_decimal(array.type)):
-                array = array.cast(pa.float64())  # whole numbers may turn into others in the next rows
-            elif column in named and not pa.types.is_null(array.type):
+            if column in named and not pa.types.is_null(array.type):  # whole numbers of inputs may turn into others
                 kinds[column] = array.type
             arrays[column] = array
         digests = [hashlib.sha256(repr(row).encode()).hexdigest() for row in rows]

@@ -71,8 +71,10 @@ def test_arrays_of_one_file_are_told_apart_by_name(tmp_path: Path, ending: str) 
 def test_large_file_is_read_in_parts(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK_BYTES", 40)
     source = Arrays(write(tmp_path / f"x.{ending}", x=INPUTS), write(tmp_path / f"y.{ending}", y=LABELS))
-    assert [len(rows) for _, rows, _ in source.parts()] == [2, 2, 2]
-    assert torch.equal(read(source).inputs, torch.from_numpy(INPUTS))
+    assert [len(part.rows) for part in source.parts()] == [2, 2, 2]
+    samples = read(source)
+    assert torch.equal(samples.inputs, torch.from_numpy(INPUTS))
+    assert samples.ids.tolist() == [0, 1, 2, 3, 4, 5]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("ending", ["npy", "npz"])
@@ -129,6 +131,36 @@ def test_targets_are_labels_indices_or_quantities(
 def test_targets_of_two_dimensions_are_numbers(tmp_path: Path) -> None:
     files = write(tmp_path / "x.npy", x=INPUTS), write(tmp_path / "y.npy", y=INPUTS > 5)
     assert read(Arrays(*files)).targets.dtype == torch.float32  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_test_samples_are_numbered_after_those_for_training(tmp_path: Path, ending: str) -> None:
+    x, y, more, answers = (
+        write(tmp_path / f"{name}.{ending}", a=array)
+        for name, array in {"x": INPUTS, "y": LABELS, "x_test": INPUTS[:2] + 5, "y_test": LABELS[1:3]}.items()
+    )
+    source = Arrays(x, y, test_inputs=more, test_targets=answers)
+    parts = [source.load(part) for part in source.parts()]
+    assert [part.splits for part in parts] == [["train"] * 6, ["test"] * 2]
+    assert [part.ids.tolist() for part in parts] == [[0, 1, 2, 3, 4, 5], [6, 7]]  # type: ignore[union-attr]
+    assert torch.equal(parts[1].inputs, torch.from_numpy(INPUTS[:2] + 5))
+    assert parts[1].targets == ["1", "10"]
+    assert [source["name"] for source in source.describe()] == [x, y, more, answers]
+
+
+def test_test_samples_may_be_in_the_same_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "mnist.npz", x_train=INPUTS, y_train=LABELS, x_test=INPUTS[:2], y_test=LABELS[1:3])
+    names = {
+        "input_name": "x_train",
+        "target_name": "y_train",
+        "test_input_name": "x_test",
+        "test_target_name": "y_test",
+    }
+    source = Arrays(path, **names)
+    parts = [source.load(part) for part in source.parts()]
+    assert [part.splits for part in parts] == [["train"] * 6, ["test"] * 2]
+    assert parts[1].targets == ["1", "10"]
+    assert len(source.describe()) == 1
 
 
 def test_there_is_nothing_to_predict_without_targets(tmp_path: Path) -> None:
@@ -267,6 +299,12 @@ def test_arrays_are_refused_when(
     for ending in ENDINGS[1:3]:
         path = write(tmp_path / f"all.{ending}", **arrays)
         assert refuse(Arrays(path, **options)) == message.format(path=path)
+
+
+def test_row_of_a_fault_is_that_in_its_own_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.npy", x=INPUTS)
+    test = write(tmp_path / "test.npy", x=np.where(INPUTS == 4, np.nan, INPUTS))
+    assert refuse(Arrays(path, test_inputs=test)) == f"{test} holds NaN, not a number, in row 1 (from 0)"
 
 
 def test_file_is_refused_when_it_is_not_there_or_of_no_kind_we_know(tmp_path: Path) -> None:

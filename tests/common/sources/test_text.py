@@ -37,7 +37,7 @@ def test_a_file_is_a_sample_and_its_folder_the_class(tmp_path: Path) -> None:
 
 
 def test_a_line_is_a_sample_when_params_say_so(tmp_path: Path) -> None:
-    write(tmp_path, {"train/pos/a.txt": "o\u2028ne\n\n  \r\ntwo", "test/neg/b.txt": "\ufeffthree\n"})
+    write(tmp_path, {"train/pos/a.txt": "o\u2028ne\n\n  \r\ntwo\r\n", "test/neg/b.txt": "\ufeffthree\n"})
     (samples,) = read(tmp_path, sample="line")
     assert samples.inputs == ["three", "o\u2028ne", "two"]
     assert samples.ids == ["test/neg/b.txt:1", "train/pos/a.txt:1", "train/pos/a.txt:4"]
