@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.config import DataPath, PositiveInt
-from common.dataset import SPLITS
+from common.labelled_files import list_labelled_files, open_inside
 from common.samples import BadSourceError, Samples, Source
 from common.sources.table import Table
 
@@ -46,7 +45,7 @@ class ImageFolder(Source):
 
     def parts(self) -> Iterator[Part]:
         """Yield paths, labels and splits of some images, in alphabetical order. Raises BadSourceError without any."""
-        images = list(self._list_labelled() if self.labels else self._list_folders())
+        images = list(self._list_named() if self.labels else list_labelled_files(self.path, _ENDINGS))
         if not images:
             raise BadSourceError(f"'{self.path}' has no images: wanted {self.path}/CLASS/IMAGE.png or the like")
         for start in range(0, len(images), _NUM_IMAGES):
@@ -71,18 +70,7 @@ class ImageFolder(Source):
             digests=[hashlib.sha256(content).hexdigest() for content in contents],
         )
 
-    def _list_folders(self) -> Iterator[tuple[str, str, str]]:
-        if not Path(self.path).is_dir():
-            raise BadSourceError(f"there is no folder '{self.path}'")
-        folders = _list_folders(self.path)
-        if folders and set(folders) <= set(SPLITS):
-            for split in folders:
-                for name, label in _list_classes(f"{self.path}/{split}"):
-                    yield f"{split}/{name}", label, split
-        else:
-            yield from ((name, label, "") for name, label in _list_classes(self.path))
-
-    def _list_labelled(self) -> Iterator[tuple[str, str, str]]:
+    def _list_named(self) -> Iterator[tuple[str, str, str]]:
         table = Table(str(self.labels), target=self.label, task="classification", inputs=(self.file,), id=self.file)
         for part in table.parts():
             samples = table.load(part)
@@ -100,34 +88,9 @@ class ImageFolder(Source):
             raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
 
 
-def _list_folders(root: str) -> list[str]:
-    """Return the names of the folders in `root`, in alphabetical order."""
-    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _list_classes(root: str) -> Iterator[tuple[str, str]]:
-    """Yield path below `root` and class of each image, in alphabetical order; the class is the first folder."""
-    for label in _list_folders(root):
-        yield from ((name, label) for name in sorted(_list_images(root, f"{label}/")))
-
-
-def _list_images(root: str, prefix: str) -> Iterator[str]:
-    for entry in os.scandir(f"{root}/{prefix}"):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _list_images(root, f"{prefix}{entry.name}/")
-        elif entry.name.lower().endswith(_ENDINGS):
-            yield prefix + entry.name
-
-
 def _read(root: str, name: str) -> bytes:
-    """Return what is in a file below a folder. Raises BadSourceError where it is elsewhere, or not there."""
-    if name.startswith("/") or ".." in name.split("/"):
-        raise BadSourceError(f"'{name}' leads out of '{root}'")
-    try:
-        with open(f"{root}/{name}", "rb") as stream:
-            return stream.read()
-    except OSError as error:
-        raise BadSourceError(f"'{name}' cannot be read: {error.strerror}") from error
+    with open_inside(root, name) as stream:
+        return stream.read()
 
 
 def _stack(images: Sequence[np.ndarray]) -> Tensor:

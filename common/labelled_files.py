@@ -1,0 +1,53 @@
+"""Files in a folder per class, below folders of splits or not."""
+
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from common.dataset import SPLITS
+from common.samples import BadSourceError
+
+
+def list_labelled_files(root: str, endings: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    """Yield path below `root`, class and split, or no split, of each file that ends so, in alphabetical order.
+
+    Folders train, valid and test, alone, are splits; the class is the first folder below. Raises BadSourceError where
+    there is no such folder.
+    """
+    if not os.path.isdir(root):
+        raise BadSourceError(f"there is no folder '{root}'")
+    folders = _list_folders(root)
+    if folders and set(folders) <= set(SPLITS):
+        for split in folders:
+            yield from ((f"{split}/{name}", label, split) for name, label in _list_classes(f"{root}/{split}", endings))
+    else:
+        yield from ((name, label, "") for name, label in _list_classes(root, endings))
+
+
+def open_inside(root: str, name: str) -> BinaryIO:
+    """Open a file below a folder. Raises BadSourceError where it is elsewhere, or cannot be opened."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise BadSourceError(f"'{name}' leads out of '{root}'")
+    try:
+        return open(f"{root}/{name}", "rb")  # whoever asks closes it
+    except OSError as error:
+        raise BadSourceError(f"'{name}' cannot be read: {error.strerror}") from error
+
+
+def _list_folders(root: str) -> list[str]:
+    """Return the names of the folders in `root`, in alphabetical order."""
+    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _list_classes(root: str, endings: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield path below `root` and class of each file."""
+    for label in _list_folders(root):
+        yield from ((name, label) for name in sorted(_list_files(root, f"{label}/", endings)))
+
+
+def _list_files(root: str, prefix: str, endings: tuple[str, ...]) -> Iterator[str]:
+    for entry in os.scandir(f"{root}/{prefix}"):  # a tenth of the time that `Path.rglob` takes
+        if entry.is_dir(follow_symlinks=False):
+            yield from _list_files(root, f"{prefix}{entry.name}/", endings)
+        elif entry.name.lower().endswith(endings):
+            yield prefix + entry.name
