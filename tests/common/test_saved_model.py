@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from common.architecture import ArchitectureError, DeclaredModel
+from common.architecture import DeclaredModel
 from common.dataset import Metadata, read_metadata
+from common.file_model import Config as NoArchitectureParams
 from common.model import Config as ConvNetConfig
 from common.model import ConvNet, Model
-from common.model_file import Config as NoArchitectureParams
 from common.saved_model import WeightsError, copy_weights, load_model, read_model, write_model
 from pipeline.validation import find_faults
 from tests.datasets import make_dataset
@@ -182,7 +182,7 @@ def test_file_is_taken_from_the_folder_alone_when_a_model_says_another(tmp_path:
     write_model(model, NoArchitectureParams(), make_dataset().metadata, folder)
     path = folder / "model.json"
     path.write_text(path.read_text().replace("architecture.json", "../model.json"))
-    with pytest.raises(ArchitectureError, match=r"^model\.json: "):  # its own model.json is no architecture
+    with pytest.raises(ValueError, match=r"names '\.\./model\.json', which is no file of its folder"):
         load_model(folder)
 
 

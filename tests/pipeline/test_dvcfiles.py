@@ -41,7 +41,7 @@ stages:
     - ../../common/meter.py
     - ../../common/metrics.py
     - ../../common/model.py
-    - ../../common/model_file.py
+    - ../../common/file_model.py
     - ../../common/outputs/prepare/data
     - ../../common/outputs/train/model
     - ../../common/parallel.py
