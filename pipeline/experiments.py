@@ -305,7 +305,9 @@ class Experiments:
                     raise ConfigError([Problem(path, *where, f"'{file}' overrides the {kind.name} already")])
                 if file:
                     self._check_copy(file, parent.components[kind.name].source)
-                    component = components[kind.name] = self._read_override(kind, file, saved.get(file), name)
+                    components[kind.name] = component = self._read_override(kind, file, saved.get(file), name)
+                    if strays := [source for source in component.modules if not _may_import(source, lineage)]:
+                        raise ConfigError([_describe_stray(file, 0, 0, strays[0])])
                     own_files |= self._check_imports([*component.sources] if component.file else [file], lineage)
                 elif isinstance(reference, str) and ":" in reference:
                     components[kind.name] = self._find_declared(name, path, kind.name, reference, parent.lineage)

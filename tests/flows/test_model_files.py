@@ -115,7 +115,7 @@ def test_saved_models_are_trained_on_and_rebuilt(built: Checkout) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert force(built, "run").stdout.startswith("nothing to do")
     assert dvc(built, "status").stdout == "Data and pipelines are up to date.\n"
-    assert "took 9 tensors of model.pt" in (root / "stated/outputs/train/train.log").read_text()
+    assert "took 14 tensors of model.pt" in (root / "stated/outputs/train/train.log").read_text()
     assert "took 4 of 4 tensors" in (root / "heir/outputs/train/train.log").read_text()
     rebuild = json.loads((root / "heir/outputs/train/model/model.json").read_text())
     assert rebuild["file"] == "architecture/model.pkl"
