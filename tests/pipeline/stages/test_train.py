@@ -288,11 +288,11 @@ def test_model_is_that_of_a_file_when_the_task_names_one(tmp_path: Path) -> None
 # Models and weights in files
 
 
-def _make_pickled(folder: Path, **params: Any) -> Task:
+def _make_pickled(folder: Path) -> Task:
     """Return the task of an experiment whose model is a pickle that is trusted."""
     path = folder / "model.pkl"
     write_pickle(path)
-    task = _make_task(folder, None, **params)
+    task = _make_task(folder, None)
     components = {**task.components, "model": ["common.model_files.whole_models", "PickledModel"]}
     return replace(task, components=components, files={"model": str(path)}, trust={"model": hash_file(path)})
 
@@ -332,7 +332,7 @@ def test_training_starts_from_the_weights_of_a_file(tmp_path: Path) -> None:
         for name, tensor in TwoLayers(Config(6), make_dataset().metadata).state_dict().items()
     }
     train.run(_with_weights(task, tmp_path / "model.safetensors", ones))
-    assert _is_filled(load_model(task.target_dir / "model").state_dict(), "")
+    assert _is_filled(read_model(TwoLayers, task.target_dir / "model").state_dict(), "")
     _clear(task)
     wrong = {**ones, "layers.2.weight": torch.ones(9, 6)}
     message = (
