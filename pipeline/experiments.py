@@ -290,28 +290,23 @@ class Experiments:
     ) -> tuple[dict[str, Component], list[Problem]]:
         """Return the effective components and all faults."""
         components, own_files, problems = dict(parent.components), set[str](), list[Problem]()
-        references = document.get("components")
-        references = references if isinstance(references, dict) else {}
-        path = f"{folder}/experiment.yaml"
-        lineage = (name, *parent.lineage)
         for kind in KINDS.values():
             try:
                 saved, paths = self._find_saved(kind, folder, document)
                 states = [path for path in saved if is_state(saved[path])]
-                file = choose_override(kind, [p for p in paths if p not in states])
-                reference = references.get(kind.name)
-                if file and reference:
-                    where = locate(self._read_bytes(path), ["components", kind.name])
-                    raise ConfigError([Problem(path, *where, f"'{file}' overrides the {kind.name} already")])
+                file = choose_override(kind, [path for path in paths if path not in states])
+                reference = self._find_reference(kind, document, folder, file)
                 if file:
                     self._check_copy(file, parent.components[kind.name].source)
-                    components[kind.name] = component = self._read_override(kind, file, saved.get(file), name)
-                    if strays := [source for source in component.modules if not _may_import(source, lineage)]:
-                        raise ConfigError([_describe_stray(file, 0, 0, strays[0])])
-                    own_files |= self._check_imports([*component.sources] if component.file else [file], lineage)
-                elif isinstance(reference, str) and ":" in reference:
+                    lineage = (name, *parent.lineage)
+                    own_files |= self._check_imports([file] if file.endswith(".py") else [], lineage)
+                    components[kind.name] = self._read_override(kind, file, saved.get(file), lineage)
+                elif reference:
+                    path = f"{folder}/experiment.yaml"
                     components[kind.name] = self._find_declared(name, path, kind.name, reference, parent.lineage)
                 if weights := choose_override(kind, states):
+                    inherited = parent.components[kind.name].weights
+                    self._check_copy(weights, inherited.path if inherited else "")
                     made = make_weights(self.root, saved[weights], name)
                     components[kind.name] = replace(components[kind.name], weights=made)
             except ConfigError as error:
@@ -319,6 +314,16 @@ class Experiments:
         if not problems:
             problems = self._find_unused(folder, own_files)
         return components, problems
+
+    def _find_reference(self, kind: ComponentKind, document: dict[str, Any], folder: str, file: str | None) -> str:
+        """Return what experiment.yaml says that a component is, if it does. Raises ConfigError where `file` does."""
+        references = document.get("components")
+        reference = references.get(kind.name) if isinstance(references, dict) else None
+        if file and reference:
+            path = f"{folder}/experiment.yaml"
+            where = locate(self._read_bytes(path), ["components", kind.name])
+            raise ConfigError([Problem(path, *where, f"'{file}' overrides the {kind.name} already")])
+        return reference if isinstance(reference, str) and ":" in reference else ""
 
     def _find_saved(
         self, kind: ComponentKind, folder: str, document: dict[str, Any]
@@ -338,17 +343,24 @@ class Experiments:
             check_trust(found, trust if isinstance(trust, dict) else {}, f"{folder}/experiment.yaml")
         return saved, paths
 
-    def _read_override(self, kind: ComponentKind, file: str, saved: ModelFile | None, experiment: str) -> Component:
+    def _read_override(
+        self, kind: ComponentKind, file: str, saved: ModelFile | None, lineage: tuple[str, ...]
+    ) -> Component:
         """Return the component that a file or folder of an experiment is. Raises ConfigError for its faults."""
+        if file.endswith(".py"):
+            return Component(kind.name, *find_subclass(kind, file, self.modules), lineage[0])
         if saved:
-            return make_component(self.root, saved, experiment, self.modules)
-        if not file.endswith(".json"):
-            return Component(kind.name, *find_subclass(kind, file, self.modules), experiment)
-        reader = READERS[DESCRIPTION]
-        if check := reader.check:
-            version = named_schema(reader.schema).digest if reader.schema else ""
-            self.index.confirm(file, f"sound:{version}", lambda: check(self._read_bytes(file), file))
-        return Component(kind.name, reader.path, reader.class_name, experiment, file=file, files=(file,))
+            component = make_component(self.root, saved, lineage[0], self.modules)
+            if strays := [path for path in component.modules if not _may_import(path, lineage)]:
+                raise ConfigError([_describe_stray(file, 0, 0, strays[0])])
+        else:
+            reader = READERS[DESCRIPTION]
+            if check := reader.check:
+                version = named_schema(reader.schema).digest if reader.schema else ""
+                self.index.confirm(file, f"sound:{version}", lambda: check(self._read_bytes(file), file))
+            component = Component(kind.name, reader.path, reader.class_name, lineage[0], file=file, files=(file,))
+        self._check_imports(list(component.sources), lineage)
+        return component
 
     def _find_unused(self, folder: str, own_files: set[str]) -> list[Problem]:
         """Return a fault for each file that nothing imports, and whose name is nearly that of a component."""

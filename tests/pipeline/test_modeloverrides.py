@@ -175,3 +175,22 @@ def test_copy_of_the_parents_file_is_refused(checkout: Checkout, folder: Path) -
     checkout.experiment("copy", (folder / "experiment.yaml").read_text() + "inherits: net\n")
     shutil.copy(folder / "model.pkl", checkout.root / "experiments/copy")
     assert "is a copy of 'experiments/net/model.pkl'" in find_fault(checkout, "copy")
+
+
+def test_copy_of_the_parents_weights_is_refused(checkout: Checkout, folder: Path) -> None:
+    for name in ("net", "copy"):
+        checkout.experiment(name, "inherits: net\n" if name == "copy" else "")
+        save_file({"w": torch.zeros(2)}, checkout.root / f"experiments/{name}/model.safetensors")
+    assert "is a copy of 'experiments/net/model.safetensors'" in find_fault(checkout, "copy")
+
+
+def test_file_is_refused_when_the_yaml_says_the_model_too(checkout: Checkout, folder: Path) -> None:
+    write_built(folder / "model")
+    checkout.experiment("net", "components: {model: 'common.model:ConvNet'}\n")
+    assert "'experiments/net/model' overrides the model already" in find_fault(checkout)
+
+
+def test_near_miss_of_a_name_is_named(checkout: Checkout, folder: Path) -> None:
+    checkout.experiment("net", "params: {model: {channels: 8}}\n")
+    write_pickle(folder / "modle.pkl")
+    assert "experiments/net/modle.pkl: nothing uses this file; did you mean 'model'?" in find_fault(checkout)
