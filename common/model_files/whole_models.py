@@ -53,8 +53,10 @@ class WholeModel(FileModel):
             copy_files(self._file, self.list_files(), folder / FOLDER)
             return FOLDER
         if self.sha256:
-            read_verified(self._file, self.sha256)
-        copy_files(self._file.parent, self.list_files(), folder / FOLDER)
+            (folder / FOLDER).mkdir()
+            (folder / FOLDER / self._file.name).write_bytes(read_verified(self._file, self.sha256).getbuffer())
+        else:
+            copy_files(self._file.parent, self.list_files(), folder / FOLDER)
         return f"{FOLDER}/{self._file.name}"
 
     def list_files(self) -> list[str]:
