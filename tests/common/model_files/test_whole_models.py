@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from common.config import NoParams
 from common.dataset import Metadata
 from common.model_files.onnx_models import save_onnx
-from common.model_files.programs import save_torch_export
 from common.model_files.saved_models import SavedModel
 from common.model_files.sources import ModelFileError
 from common.model_files.whole_models import (
@@ -25,17 +24,9 @@ from common.model_files.whole_models import (
 from common.saved_model import load_model, read_model, write_model
 from pipeline.modelforms import hash_file
 from tests.datasets import make_dataset
-from tests.models import make_net, write_built, write_pickle
+from tests.models import make_net, write_built, write_export, write_pickle, write_script
 
 INPUTS = torch.rand(5, 1, 4, 4)
-
-
-def _script(path: Path) -> None:
-    torch.jit.save(torch.jit.trace(make_net().eval(), INPUTS), path)  # type: ignore[no-untyped-call]
-
-
-def _export(path: Path) -> None:
-    save_torch_export(make_net(), INPUTS, path)
 
 
 def _onnx(path: Path) -> None:
@@ -61,8 +52,8 @@ def _train_a_little(model: nn.Module) -> None:
     ("model_class", "name", "save"),
     [
         (PickledModel, "model.pkl", write_pickle),
-        (TorchScriptModel, "model.pt", _script),
-        (ExportedProgramModel, "model.pt2", _export),
+        (TorchScriptModel, "model.pt", write_script),
+        (ExportedProgramModel, "model.pt2", write_export),
         (OnnxModel, "model.onnx", _onnx),
     ],
 )
@@ -85,6 +76,19 @@ def test_model_comes_back_when_its_file_is_gone(
     assert torch.equal(read.eval()(INPUTS), model.eval()(INPUTS))
     _train_a_little(read)
     assert not torch.equal(read(INPUTS), model(INPUTS))
+
+
+def test_files_of_tensors_are_kept_beside_a_graph(tmp_path: Path, metadata: Metadata) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "model.onnx"
+    _onnx(path)
+    graph = onnx.load(path)
+    path.unlink()
+    onnx.save_model(graph, path, save_as_external_data=True, location="parts.bin", size_threshold=0)
+    model = OnnxModel(NoParams(), metadata, path)
+    write_built(tmp_path / "built", model, metadata)
+    assert {file.name for file in (tmp_path / "built/architecture").iterdir()} == {"model.onnx", "parts.bin"}
+    assert torch.equal(load_model(tmp_path / "built").eval()(INPUTS), model.eval()(INPUTS))
 
 
 def test_code_in_a_built_model_runs_from_the_very_file_alone_that_was_trusted(

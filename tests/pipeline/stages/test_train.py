@@ -39,7 +39,7 @@ from pipeline.validation import find_faults
 from pipeline.workspace import write_json
 from tests.checkouts import ROOT
 from tests.datasets import make_dataset, make_loader, write_dataset
-from tests.models import write_pickle
+from tests.models import SAVERS
 from tests.stages import read_log, start_stage
 from tests.trainings import is_near
 
@@ -288,30 +288,33 @@ def test_model_is_that_of_a_file_when_the_task_names_one(tmp_path: Path) -> None
 # Models and weights in files
 
 
-def _make_pickled(folder: Path) -> Task:
-    """Return the task of an experiment whose model is a pickle that is trusted."""
-    path = folder / "model.pkl"
-    write_pickle(path)
+def _make_saved(folder: Path, model_class: str = "PickledModel") -> Task:
+    """Return the task of an experiment whose model is a program that is trusted."""
+    path = folder / "model.any"
+    SAVERS[model_class](path)
     task = _make_task(folder, None)
-    components = {**task.components, "model": ["common.model_files.whole_models", "PickledModel"]}
+    components = {**task.components, "model": ["common.model_files.whole_models", model_class]}
     return replace(task, components=components, files={"model": str(path)}, trust={"model": hash_file(path)})
 
 
-def test_model_is_that_of_a_pickle_when_it_is_trusted(tmp_path: Path) -> None:
-    task = _make_pickled(tmp_path)
+def test_model_is_that_of_a_program_when_it_is_trusted(tmp_path: Path) -> None:
+    task = _make_saved(tmp_path)
     train.run(task)
     assert load_model(task.target_dir / "model").state_dict().keys() == {"model.1.weight", "model.1.bias"}
     with pytest.raises(ModelFileError, match="is not the file that is trusted"):
         train.run(replace(task, trust={}))
 
 
-def test_training_of_a_pickle_goes_on_to_the_bit_when_it_was_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("model_class", SAVERS)
+def test_training_of_a_program_goes_on_to_the_bit_when_it_was_killed(
+    model_class: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = _make_pickled(tmp_path)
+    task = _make_saved(tmp_path, model_class)
     task.params["train"] = {"epochs": 3}
     train.run(task)
     whole = _read_results(task)
+    assert whole["rows"][0]["train_loss"] > whole["rows"][-1]["train_loss"]
     _clear(task)
     task = replace(task, checkpoint_dir=str(tmp_path / "checkpoints"))
     _run_until(task, 2, monkeypatch)
@@ -343,7 +346,7 @@ def test_training_starts_from_the_weights_of_a_file(tmp_path: Path) -> None:
 
 
 def test_seeds_are_not_trained_together_when_a_file_has_their_weights(tmp_path: Path) -> None:
-    pickled = _make_pickled(tmp_path)
+    pickled = _make_saved(tmp_path)
     pickled.params["train"] = {"epochs": 1, "vectorised_seeds": 2}
     with pytest.raises(NotVectorisableError, match="every seed would start from the same weights"):
         train.run(pickled)
