@@ -11,12 +11,14 @@ from torch import nn
 
 from common.config import NoParams
 from common.model_files.whole_models import PickledModel
+from pipeline import index
 from pipeline.components import Component
 from pipeline.errors import ConfigError
 from pipeline.modelforms import hash_file
 from tests.checkouts import Checkout
 from tests.datasets import make_dataset
 from tests.models import make_net, write_built, write_pickle
+from tests.pipeline.test_modelfiles import make_onnx
 
 NET = "from common.model import ConvNet\n\nclass Net(ConvNet): pass\n"
 
@@ -194,3 +196,26 @@ def test_near_miss_of_a_name_is_named(checkout: Checkout, folder: Path) -> None:
     checkout.experiment("net", "params: {model: {channels: 8}}\n")
     write_pickle(folder / "modle.pkl")
     assert "experiments/net/modle.pkl: nothing uses this file; did you mean 'model'?" in find_fault(checkout)
+
+
+def test_what_is_remembered_of_a_graph_does_not_hide_that_its_tensors_are_gone(
+    checkout: Checkout, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "_RACY_NS", 0)  # remember files at once
+    (folder / "model.onnx").write_bytes(make_onnx("parts.bin"))
+    (folder / "parts.bin").write_bytes(b"1234")
+    model = model_of(checkout)
+    assert model.inputs == ("experiments/net/model.onnx", "experiments/net/parts.bin")
+    project = checkout.project()
+    project.experiments.get("net")
+    project.index.save()
+    (folder / "parts.bin").unlink()
+    assert "'parts.bin', and there is no such file beside it" in find_fault(checkout)
+
+
+def test_built_model_is_refused_when_its_file_is_elsewhere(checkout: Checkout, folder: Path) -> None:
+    write_built(folder / "model")
+    write_pickle(folder / "other.pkl")
+    path = folder / "model/model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "file": "../other.pkl", "sha256": "0" * 64}))
+    assert find_fault(checkout).startswith("experiments/net/model: cannot be read as a model: ")

@@ -175,6 +175,13 @@ def test_model_is_refused_in_one_line_when_it_does_not_take_the_data(
     assert "\n" not in str(raised.value)
 
 
+def test_file_is_refused_when_its_model_does_not_take_the_data(tmp_path: Path, metadata: Metadata) -> None:
+    path = tmp_path / "model.pkl"
+    write_pickle(path, make_net(num_classes=7))
+    with pytest.raises(ModelFileError, match=r"^'model\.pkl' gives \(2, 7\) for a batch"):
+        PickledModel(NoParams(), metadata, path, hash_file(path))
+
+
 def test_nothing_is_changed_by_the_trial(metadata: Metadata) -> None:
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), make_net())
     model[0].eval()

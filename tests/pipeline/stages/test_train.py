@@ -322,6 +322,21 @@ def test_training_of_a_program_goes_on_to_the_bit_when_it_was_killed(
     assert _read_results(task) == whole
 
 
+def test_model_of_another_that_brings_code_is_taken_when_its_pin_is_known(tmp_path: Path) -> None:
+    task = _make_saved(tmp_path)
+    train.run(task)
+    folder = task.target_dir.rename(tmp_path / "built") / "model"
+    built = {"folder": str(folder), "component": task.components["model"]}
+    task.target_dir.mkdir()
+    task.params.update(model={"init_from": "other"}, train={"epochs": 0})
+    with pytest.raises(ModelFileError, match="is not the file that is trusted"):
+        train.run(replace(task, built_models={"other": {**built, "sha256": ""}}))
+    _clear(task)
+    train.run(replace(task, built_models={"other": {**built, "sha256": task.trust["model"]}}))
+    first, again = (load_model(path / "model").state_dict() for path in (tmp_path / "built", task.target_dir))
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+
+
 def _with_weights(task: Task, path: Path, state: Mapping[str, Tensor]) -> Task:
     save_file(dict(state), path)
     return replace(task, weights={"path": str(path), "form": "safetensors"})
