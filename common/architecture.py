@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from torch import Tensor, nn
 
 from common.dataset import Metadata
+from common.file_model import Config, FileModel
 from common.layers import (
     BLOCK,
     BRANCHES,
@@ -34,7 +35,6 @@ from common.layers import (
     Layer,
     build_schema,
 )
-from common.model_file import Config, FileModel
 
 MAX_BYTES = 2**18  # of a file
 MAX_DEPTH = 32  # lists and mappings inside each other, in the file

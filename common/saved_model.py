@@ -1,8 +1,10 @@
 """A built model on disk: a folder with the weights and what it takes to rebuild the module around them.
 
-model.json names the class, its module and its config, and for a model that a file describes, a copy of that file beside
+model.json names the class, its module and its config, and for a model that is built from a file, a copy of that beside
 it. The class itself is not stored, and is imported from `common` and `experiments` alone: code inside an artifact would
-be code that nobody reviewed. The data's metadata is: the model can be rebuilt where the data is not.
+be code that nobody reviewed. Where that copy is a program, as a pickle is, model.json has its SHA-256, and no other
+bytes are loaded; who made the folder has to be trusted all the same. The data's metadata is stored: the model can be
+rebuilt where the data is not.
 
     from common.saved_model import load_model
 
@@ -14,7 +16,7 @@ import importlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,12 @@ from torch import Tensor, nn
 
 from common.config import build_config
 from common.dataset import Metadata, read_metadata, write_metadata
-from common.model_file import FileModel
+from common.file_model import FileModel
 
 log = logging.getLogger("force")
 
 _FIRST_PARTY = re.compile(r"(common|experiments)(\.[A-Za-z_][A-Za-z0-9_]*)+")  # modules that a model's class may be of
+MODEL, WEIGHTS = "model.json", "weights.safetensors"  # in the folder of a built model
 _MAX_NAMED = 3  # tensors in a message
 
 
@@ -38,15 +41,19 @@ class WeightsError(ValueError):
 
 def write_model(model: nn.Module, config: Any, metadata: Metadata, folder: Path) -> None:
     """Write a model into `folder`, which must exist: weights, config, and the metadata that it was built for."""
-    save_file(_list_once(model.state_dict()), folder / "weights.safetensors")
+    save_file(_list_once(model.state_dict()), folder / WEIGHTS)
     rebuild = {
         "class": type(model).__qualname__,
         "module": type(model).__module__,
         "config": dataclasses.asdict(config),
-        **({"file": model.write_file(folder)} if isinstance(model, FileModel) else {}),
+        **(_write_file(model, folder) if isinstance(model, FileModel) else {}),
     }
-    (folder / "model.json").write_text(json.dumps(rebuild, indent=1, sort_keys=True) + "\n")
+    (folder / MODEL).write_text(json.dumps(rebuild, indent=1, sort_keys=True) + "\n")
     write_metadata(metadata, folder)
+
+
+def _write_file(model: FileModel, folder: Path) -> dict[str, str]:
+    return {"file": model.write_file(folder), **({"sha256": model.sha256} if model.sha256 else {})}
 
 
 def _list_once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -57,37 +64,53 @@ def _list_once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     found: dict[Any, tuple[str, Tensor]] = {}
     for name, tensor in state.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
-        found.setdefault(place, (name, tensor.contiguous()))
+        found.setdefault(_find_place(tensor) or name, (name, tensor.contiguous()))
     return dict(found.values())
 
 
-def build_model(model_class: type[nn.Module], config: Any, metadata: Metadata, file: Path | None = None) -> nn.Module:
-    """Return a new model; `file` is what describes it, for the classes that are built from one."""
-    return model_class(config, metadata, *([] if file is None else [file]))
+def build_model(
+    model_class: type[nn.Module], config: Any, metadata: Metadata, file: Path | None = None, sha256: str = ""
+) -> nn.Module:
+    """Return a new model.
+
+    `file` is for the classes that are built from one, and `sha256` that of a file whose code may run.
+    """
+    source = [] if file is None else [file, *([sha256] if sha256 else [])]
+    return model_class(config, metadata, *source)
 
 
-def read_model(model_class: type[nn.Module], folder: Path) -> nn.Module:
+def read_model(model_class: type[nn.Module], folder: Path, sha256: str | None = None) -> nn.Module:
     """Rebuild the model in `folder` as an instance of `model_class`.
 
+    Code that the model brings runs only from a file with this SHA-256: "" is none at all, None what the folder says.
     Raises TypeError where the folder holds a model of another class.
     """
-    rebuild = json.loads((folder / "model.json").read_text())
+    rebuild = json.loads((folder / MODEL).read_text())
     if rebuild["class"] != model_class.__qualname__:
         raise TypeError(f"{folder} holds a {rebuild['class']}, not the {model_class.__qualname__} of this experiment")
-    file = folder / Path(rebuild["file"]).name if "file" in rebuild else None
-    model = build_model(model_class, build_config(model_class, rebuild["config"]), read_metadata(folder), file)
-    load_weights(model, folder / "weights.safetensors")
+    file = _find_file(folder, rebuild["file"]) if "file" in rebuild else None
+    trusted = rebuild.get("sha256", "") if sha256 is None else sha256
+    config, metadata = build_config(model_class, rebuild["config"]), read_metadata(folder)
+    model = build_model(model_class, config, metadata, file, trusted if "sha256" in rebuild else "")
+    load_weights(model, folder / WEIGHTS)
     return model
 
 
-def load_model(folder: str | Path) -> nn.Module:
+def load_model(folder: str | Path, sha256: str | None = None) -> nn.Module:
     """Rebuild the model in `folder`, whatever its class is; the code is that of the checkout.
 
-    Raises ImportError, in one line, where that has no such class, and where it is to come from anywhere else.
+    Code that the model brings runs only from a file with this SHA-256: "" is none at all, None what the folder says.
+    Raises ImportError, in one line, where the checkout has no such class, and where it is to come from anywhere else.
     """
-    rebuild = json.loads((Path(folder) / "model.json").read_text())
-    return read_model(_find_class(rebuild["module"], rebuild["class"]), Path(folder))
+    rebuild = json.loads((Path(folder) / MODEL).read_text())
+    return read_model(_find_class(rebuild["module"], rebuild["class"]), Path(folder), sha256)
+
+
+def _find_file(folder: Path, name: str) -> Path:
+    """Return the file or folder inside a built model that its model.json names. Raises ValueError for one outside."""
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"model.json names '{name}', which is no file of its folder")
+    return folder / name
 
 
 def _find_class(module: str, class_name: str) -> type[nn.Module]:
@@ -126,12 +149,36 @@ def copy_weights(source: nn.Module, target: nn.Module, mapping: Mapping[str, str
     there, here = source.state_dict(), target.state_dict()
     wanted = {name: other for name in here if (other := _translate(name, mapping)) is not None}
     if faults := list(dict.fromkeys(_find_misfits(there, here, mapping, wanted))):
-        more = f"; and {len(faults) - _MAX_NAMED} more" if len(faults) > _MAX_NAMED else ""
         hint = "model.init_map says which parts to take, and which to leave as they are"
-        raise WeightsError(f"the weights do not fit: {'; '.join(faults[:_MAX_NAMED])}{more}. {hint}")
+        raise WeightsError(f"the weights do not fit: {_shorten(faults)}. {hint}")
     target.load_state_dict({**here, **{name: there[other] for name, other in wanted.items()}})
     left = [name for name in here if name not in wanted]
     log.info("took %d of %d tensors%s", len(wanted), len(here), f", left {', '.join(left)}" if left else "")
+
+
+def take_state(state: Mapping[str, Tensor], model: nn.Module, name: str) -> None:
+    """Give a model all weights of a state that the file `name` holds: the same names and shapes, no more and no less.
+
+    Tied weights may stand in the file by one of their names. Raises WeightsError, in one line, for what does not fit.
+    """
+    here = model.state_dict()
+    once = {place: other for other in state if (place := _find_place(here.get(other))) is not None}
+    full = {other: state[once[place]] for other in here if (place := _find_place(here[other])) in once} | dict(state)
+    same = {other: other for other in here}
+    if faults := list(_find_misfits(full, here, {"": ""}, same)):
+        raise WeightsError(f"the weights in '{name}' do not fit the model: {_shorten(faults)}")
+    model.load_state_dict(full)
+    log.info("took %d tensors of %s", len(here), name)
+
+
+def _find_place(tensor: Tensor | None) -> tuple[Any, ...] | None:
+    """Return what tells memory of a tensor from others' memory, None where it has none."""
+    return (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor is not None and tensor.numel() else None
+
+
+def _shorten(faults: Sequence[str]) -> str:
+    more = f"; and {len(faults) - _MAX_NAMED} more" if len(faults) > _MAX_NAMED else ""
+    return "; ".join(faults[:_MAX_NAMED]) + more
 
 
 def _translate(name: str, mapping: Mapping[str, str | None]) -> str | None:

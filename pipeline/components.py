@@ -1,10 +1,11 @@
 """The five components: which file overrides which, and which class it defines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.architectures import SCHEMA, check_architecture
 from pipeline.errors import ConfigError, Problem
+from pipeline.modelforms import Form
 from pipeline.modules import ModuleGraph
 
 
@@ -35,8 +36,8 @@ SECTIONS = {kind.section: kind for kind in (*KINDS.values(), ENGINE)}
 
 
 @dataclass(frozen=True)
-class Form:
-    """A form that an override may have beside Python: a file, or a folder, that a class of common reads."""
+class Reader:
+    """The class of common that reads one form of a model that is no Python."""
 
     path: str  # of the module that defines the class
     class_name: str  # of a subclass of `FILE_MODEL`
@@ -44,11 +45,36 @@ class Form:
     schema: str = ""  # the JSON Schema that the check goes by, where it does
 
 
-# By component and by what follows its name: a suffix, or nothing for a folder.
-FORMS: Mapping[str, Mapping[str, Form]] = {
-    "model": {".json": Form("common/architecture.py", "DeclaredModel", check_architecture, SCHEMA)},
+DESCRIPTION = "model.json"  # the form of an architecture as data
+_WHOLE = "common/model_files/whole_models.py"
+READERS: Mapping[str, Reader] = {
+    DESCRIPTION: Reader("common/architecture.py", "DeclaredModel", check_architecture, SCHEMA),
+    Form.TORCH_MODULE: Reader(_WHOLE, "PickledModel"),
+    Form.TORCHSCRIPT: Reader(_WHOLE, "TorchScriptModel"),
+    Form.TORCH_EXPORT: Reader(_WHOLE, "ExportedProgramModel"),
+    Form.ONNX: Reader(_WHOLE, "OnnxModel"),
+    Form.KERAS: Reader(_WHOLE, "KerasModel"),
+    Form.HUGGINGFACE: Reader(_WHOLE, "HuggingFaceModel"),
+    Form.FORCE: Reader("common/model_files/saved_models.py", "SavedModel"),
 }
-FILE_MODEL = ("common/model_file.py", "FileModel")
+FILE_MODEL = ("common/file_model.py", "FileModel")
+# What reads weights beside a class.
+STATE_READER = "common/model_files/states.py"
+# By component, what may follow its name beside Python: what it is then says its content. Nothing is a folder's.
+SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "model": (".json", ".pkl", ".pt", ".pth", ".pt2", ".onnx", ".keras", ".safetensors", ""),
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file or folder of an experiment with the weights that a model begins with."""
+
+    path: str
+    form: str  # one of `pipeline.modelforms.STATES`
+    description: str
+    declared_by: str  # the experiment whose folder it is in
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,15 +87,35 @@ class Component:
     declared_by: str  # the experiment that says so
     setting: str = ""  # the key in that experiment's experiment.yaml, where no override file says it
     file: str = ""  # what the class is built from, where it reads a file or folder of the experiment
+    files: tuple[str, ...] = ()  # all that this is made of
+    description: str = ""  # what a saved model was found to be
+    sha256: str = ""  # of what in it brings code: somebody vouched for it
+    modules: tuple[str, ...] = ()  # the files of other classes that it is made of
+    weights: Weights | None = None
 
     def is_same(self, other: "Component") -> bool:
-        """Say whether two experiments mean the same class and file, whoever says so."""
-        return (self.path, self.class_name, self.file) == (other.path, other.class_name, other.file)
+        """Say whether two experiments mean the same class, file and weights, whoever says so."""
+        ours, theirs = ((c.path, c.class_name, c.file, c.weights) for c in (self, other))
+        return ours == theirs
+
+    def is_overridden_by(self, experiment: str) -> bool:
+        """Say whether an experiment itself says something of it."""
+        return experiment in (self.declared_by, self.weights and self.weights.declared_by)
 
     @property
     def source(self) -> str:
         """The file to look at, and to change, to see what the component is."""
         return self.file or self.path
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The Python files that have to be there to make it."""
+        return (self.path, *self.modules, *([STATE_READER] if self.weights else []))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The files of experiments, beside Python, that it is made of."""
+        return (*self.files, *(self.weights.files if self.weights else ()))
 
     @property
     def module(self) -> str:
@@ -84,9 +130,9 @@ def find_override_files(kind: ComponentKind, folder: str, modules: ModuleGraph) 
     return sources + [path for path in _list_forms(kind, folder) if _is_form(path, modules)]
 
 
-def _list_forms(kind: ComponentKind, folder: str) -> dict[str, Form]:
+def _list_forms(kind: ComponentKind, folder: str) -> list[str]:
     """Return the paths that another form of a component may have."""
-    return {f"{folder}/{kind.name}{suffix}": form for suffix, form in FORMS.get(kind.name, {}).items()}
+    return [f"{folder}/{kind.name}{suffix}" for suffix in SUFFIXES.get(kind.name, ())]
 
 
 def _is_form(path: str, modules: ModuleGraph) -> bool:
@@ -95,22 +141,31 @@ def _is_form(path: str, modules: ModuleGraph) -> bool:
     return modules.find_file(path)
 
 
-def find_override(kind: ComponentKind, folder: str, modules: ModuleGraph) -> str | None:
-    """Return the file that overrides a component, or None without one. Raises ConfigError where there are several."""
-    paths = find_override_files(kind, folder, modules)
+def is_saved(path: str) -> bool:
+    """Say whether an override is a model that some tool saved, and not Python or a description."""
+    return not path.endswith((".py", ".json"))
+
+
+def find_absent(kind: ComponentKind, folder: str, modules: ModuleGraph) -> str:
+    """Return the first override that DVC tracks and that is not here, nothing where there is none."""
+    absent = (path for path in _list_forms(kind, folder) if not _is_form(path, modules))
+    return next((path for path in absent if modules.find_file(f"{path}.dvc")), "")
+
+
+def check_folder(kind: ComponentKind, folder: str, modules: ModuleGraph) -> None:
+    """Raise ConfigError for a folder with a component's name that can be none: it has no Python to import."""
+    package = f"{folder}/{kind.name}"
+    if kind.name not in SUFFIXES and modules.is_folder(package) and not modules.find_file(f"{package}/__init__.py"):
+        raise ConfigError([Problem(package, 0, 0, "the folder of an override has to have an __init__.py")])
+
+
+def choose_override(kind: ComponentKind, paths: Sequence[str]) -> str | None:
+    """Return the one file that overrides a component, or None without one. Raises ConfigError for several."""
     if len(paths) > 1:
         names = " and ".join(f"'{path.removesuffix('__init__.py')}'" for path in paths[1:])
         verb = "overrides" if len(paths) == 2 else "override"
         raise ConfigError([Problem(paths[0], 0, 0, f"{names} {verb} the {kind.name} too; keep one of them")])
-    if not paths and modules.is_folder(f"{folder}/{kind.name}"):
-        problem = Problem(f"{folder}/{kind.name}", 0, 0, "the folder of an override has to have an __init__.py")
-        raise ConfigError([problem])
     return paths[0] if paths else None
-
-
-def find_form(kind: ComponentKind, path: str) -> Form | None:
-    """Return the form of an override, None for Python."""
-    return _list_forms(kind, path.rpartition("/")[0]).get(path)
 
 
 def find_declared(kind: ComponentKind, experiment: str, reference: str, modules: ModuleGraph) -> Component:

@@ -15,18 +15,21 @@ from typing import Any
 
 from pipeline import containers, monitoring
 from pipeline.components import (
+    DESCRIPTION,
     ENGINE,
-    FORMS,
     KINDS,
+    READERS,
     SECTIONS,
+    SUFFIXES,
     Component,
     ComponentKind,
-    Form,
+    check_folder,
+    choose_override,
+    find_absent,
     find_declared,
-    find_form,
-    find_override,
     find_override_files,
     find_subclass,
+    is_saved,
 )
 from pipeline.configs import Configs, Node, Section
 from pipeline.documents import locate, parse_yaml
@@ -44,6 +47,8 @@ from pipeline.effective import (
 )
 from pipeline.errors import ConfigError, Problem, UsageError, suggest
 from pipeline.index import FileIndex
+from pipeline.modelforms import ModelFile, check_trust
+from pipeline.modeloverrides import detect_override, is_state, make_component, make_weights
 from pipeline.modules import ModuleGraph
 from pipeline.params import Setting, find_dotted, flatten, is_set, nest
 from pipeline.rawdata import find_fault
@@ -84,7 +89,7 @@ class Experiment:
         """The components that this experiment itself replaces."""
         if not self.parent:
             return ()
-        return tuple(kind for kind, component in self.components.items() if component.declared_by == self.name)
+        return tuple(kind for kind, component in self.components.items() if component.is_overridden_by(self.name))
 
     @property
     def own_settings(self) -> dict[str, Setting]:
@@ -285,37 +290,77 @@ class Experiments:
     ) -> tuple[dict[str, Component], list[Problem]]:
         """Return the effective components and all faults."""
         components, own_files, problems = dict(parent.components), set[str](), list[Problem]()
-        references = document.get("components")
-        references = references if isinstance(references, dict) else {}
-        path = f"{folder}/experiment.yaml"
         for kind in KINDS.values():
             try:
-                file = find_override(kind, folder, self.modules)
-                reference = references.get(kind.name)
-                if file and reference:
-                    where = locate(self._read_bytes(path), ["components", kind.name])
-                    raise ConfigError([Problem(path, *where, f"'{file}' overrides the {kind.name} already")])
+                saved, paths = self._find_saved(kind, folder, document)
+                states = [path for path in saved if is_state(saved[path])]
+                file = choose_override(kind, [path for path in paths if path not in states])
+                reference = self._find_reference(kind, document, folder, file)
                 if file:
                     self._check_copy(file, parent.components[kind.name].source)
-                    form = find_form(kind, file)
-                    own_files |= self._check_imports([form.path if form else file], (name, *parent.lineage))
-                    components[kind.name] = self._read_override(kind, file, form, name)
-                elif isinstance(reference, str) and ":" in reference:
+                    lineage = (name, *parent.lineage)
+                    own_files |= self._check_imports([file] if file.endswith(".py") else [], lineage)
+                    components[kind.name] = self._read_override(kind, file, saved.get(file), lineage)
+                elif reference:
+                    path = f"{folder}/experiment.yaml"
                     components[kind.name] = self._find_declared(name, path, kind.name, reference, parent.lineage)
+                if weights := choose_override(kind, states):
+                    inherited = parent.components[kind.name].weights
+                    self._check_copy(weights, inherited.path if inherited else "")
+                    made = make_weights(self.root, saved[weights], name)
+                    components[kind.name] = replace(components[kind.name], weights=made)
             except ConfigError as error:
                 problems += error.problems
         if not problems:
             problems = self._find_unused(folder, own_files)
         return components, problems
 
-    def _read_override(self, kind: ComponentKind, file: str, form: Form | None, experiment: str) -> Component:
+    def _find_reference(self, kind: ComponentKind, document: dict[str, Any], folder: str, file: str | None) -> str:
+        """Return what experiment.yaml says that a component is, if it does. Raises ConfigError where `file` does."""
+        references = document.get("components")
+        reference = references.get(kind.name) if isinstance(references, dict) else None
+        if file and reference:
+            path = f"{folder}/experiment.yaml"
+            where = locate(self._read_bytes(path), ["components", kind.name])
+            raise ConfigError([Problem(path, *where, f"'{file}' overrides the {kind.name} already")])
+        return reference if isinstance(reference, str) and ":" in reference else ""
+
+    def _find_saved(
+        self, kind: ComponentKind, folder: str, document: dict[str, Any]
+    ) -> tuple[dict[str, ModelFile], list[str]]:
+        """Return what was found in the saved models of a folder, by path, and the paths of all overrides there.
+
+        Raises ConfigError for one of no known form, one that nobody vouched for, and one that DVC has still to bring.
+        """
+        check_folder(kind, folder, self.modules)
+        if absent := find_absent(kind, folder, self.modules):
+            message = f"is not here, and '{absent}.dvc' says that DVC has it"
+            raise ConfigError([Problem(absent, 0, 0, message, f"dvc pull {absent}")])
+        paths = find_override_files(kind, folder, self.modules)
+        saved = {path: detect_override(self.root, path, self.index) for path in paths if is_saved(path)}
+        trust = document.get("trust")
+        for found in saved.values():
+            check_trust(found, trust if isinstance(trust, dict) else {}, f"{folder}/experiment.yaml")
+        return saved, paths
+
+    def _read_override(
+        self, kind: ComponentKind, file: str, saved: ModelFile | None, lineage: tuple[str, ...]
+    ) -> Component:
         """Return the component that a file or folder of an experiment is. Raises ConfigError for its faults."""
-        if form is None:
-            return Component(kind.name, *find_subclass(kind, file, self.modules), experiment)
-        if check := form.check:
-            version = named_schema(form.schema).digest if form.schema else ""
-            self.index.confirm(file, f"sound:{version}", lambda: check(self._read_bytes(file), file))
-        return Component(kind.name, form.path, form.class_name, experiment, file=file)
+        if file.endswith(".py"):
+            return Component(kind.name, *find_subclass(kind, file, self.modules), lineage[0])
+        if saved:
+            component = make_component(self.root, saved, lineage[0], self.modules)
+            if strays := [path for path in component.modules if not _may_import(path, lineage)]:
+                raise ConfigError([_describe_stray(file, 0, 0, strays[0])])
+        else:
+            reader = READERS[DESCRIPTION]
+            if check := reader.check:
+                version = named_schema(reader.schema).digest if reader.schema else ""
+                self.index.confirm(file, f"sound:{version}", lambda: check(self._read_bytes(file), file))
+            component = Component(kind.name, reader.path, reader.class_name, lineage[0], file=file, files=(file,))
+        self._check_imports(list(component.sources), lineage)
+        return component
 
     def _find_unused(self, folder: str, own_files: set[str]) -> list[Problem]:
         """Return a fault for each file that nothing imports, and whose name is nearly that of a component."""
@@ -323,8 +368,8 @@ class Experiments:
         for name in self.modules.list_package(folder.replace("/", ".")):
             stem, dot, suffix = name.partition(".")
             path = f"{folder}/{name}" if dot else f"{folder}/{name}.py"
-            is_form = any(f".{suffix}" in forms for forms in FORMS.values())
-            is_used = path in own_files or (stem in KINDS and (not dot or f".{suffix}" in FORMS.get(stem, {})))
+            is_form = any(f".{suffix}" in suffixes for suffixes in SUFFIXES.values())
+            is_used = path in own_files or (stem in KINDS and (not dot or f".{suffix}" in SUFFIXES.get(stem, ())))
             if is_used or (dot and not is_form) or not self.index.exists(path):
                 continue
             if close := get_close_matches(stem, KINDS, n=1, cutoff=0.8):

@@ -64,12 +64,16 @@ class FileIndex:
 
         `kind` names the derivation. An exception of `derive` passes through, and is not remembered.
         """
+        return self.remember(path, kind, lambda: derive(Path(self._prefix + path).read_bytes()))
+
+    def remember(self, path: str, kind: str, derive: Callable[[], Any]) -> Any:
+        """Return what `derive` finds out of an existing file, as `fact` does, of one that need not fit into memory."""
         entry = self._entry(path)
         if entry is None:
             raise FileNotFoundError(path)
         facts = entry[2]
         if kind not in facts and (path, kind) not in self._unsaved:
-            value = derive(Path(self._prefix + path).read_bytes())
+            value = derive()
             if not _survives(value):
                 self._unsaved[path, kind] = value
                 return value
@@ -80,11 +84,11 @@ class FileIndex:
     def confirm(self, path: str, kind: str, check: Callable[[], None]) -> None:
         """Call `check`, unless it returned before for this kind and state of the file. What it raises passes on."""
 
-        def derive(_: bytes) -> bool:
+        def derive() -> bool:
             check()
             return True
 
-        self.fact(path, kind, derive)
+        self.remember(path, kind, derive)
 
     def forget(self, path: str = "") -> None:
         """Look again at `path` and all below it at the next question; "" is everything."""

@@ -1,15 +1,9 @@
-"""Say what a model file or folder is, by its content, without loading it, and whether loading it runs its code.
+"""Say what a model file or folder is, by its content, without loading it."""
 
-Three forms are programs, whatever a scan finds in them: a pickle, TorchScript (it may write files) and an exported
-program (torch evaluates texts of it). They load only when experiment.yaml has their SHA-256 under `trust`.
-"""
-
-import hashlib
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -17,30 +11,11 @@ from typing import Any
 
 from pipeline.archives import check_members, open_archive
 from pipeline.errors import ConfigError, Problem
-from pipeline.folders import find_inside, list_inside
+from pipeline.folders import check_inside, find_inside, list_inside
+from pipeline.modelforms import PROGRAMS, Form, ModelFile, describe_size, hash_file
 from pipeline.onnxfiles import find_external, looks_like_onnx, read_onnx
 from pipeline.pickles import Scan, find_first_number, join_scans, list_names, looks_like_pickle, scan_pickles
 from pipeline.tensorfiles import looks_like_tensors, parse_json, read_tensor_places
-
-
-class Form(StrEnum):
-    """What a model is saved as."""
-
-    SAFETENSORS = "safetensors"
-    TORCH_STATE = "torch_state"
-    TORCH_MODULE = "torch_module"
-    TORCHSCRIPT = "torchscript"
-    TORCH_EXPORT = "torch_export"
-    ONNX = "onnx"
-    KERAS = "keras"
-    HUGGINGFACE = "huggingface"
-    SHARDED = "sharded"
-    FORCE = "force"
-    UNKNOWN = "unknown"
-
-
-PROGRAMS = frozenset((Form.TORCH_MODULE, Form.TORCHSCRIPT, Form.TORCH_EXPORT))
-STATES = frozenset((Form.SAFETENSORS, Form.TORCH_STATE, Form.SHARDED))  # weights alone: they want a model class
 
 _MAX_JSON = 100 * 1024**2  # bytes
 _MAX_ODD_PICKLE = 16 * 1024**2  # bytes of a member of an archive that may be a pickle under another name
@@ -69,23 +44,6 @@ _WEIGHTS = (
 )
 
 
-@dataclass(frozen=True)
-class ModelFile:
-    """A model on disk: what it is, which files it is made of, what loading it would import."""
-
-    path: Path
-    name: str  # as messages call it, and as a pin under `trust` does: relative to the experiment's folder
-    form: Form
-    files: tuple[Path, ...]
-    description: str
-    globals: tuple[str, ...] = ()  # what its pickles import and its code calls; undecided and dangerous ones first
-
-    @property
-    def needs_trust(self) -> bool:
-        """Say whether loading it runs code that it brings."""
-        return self.form in PROGRAMS
-
-
 def detect(path: Path, name: str = "") -> ModelFile:
     """Say what a model file or folder is. `name` is what messages call it.
 
@@ -101,39 +59,6 @@ def detect(path: Path, name: str = "") -> ModelFile:
         raise ConfigError([Problem(name, 0, 0, f"cannot be read as a model: {reason}")]) from error
 
 
-def check_trust(file: ModelFile, pins: Mapping[str, str], place: str = "experiment.yaml") -> None:
-    """Check that a model that brings code is pinned in `place`. Raises ConfigError."""
-    if not file.needs_trust:
-        return
-    found, pin = hash_file(file.path), pins.get(file.name)
-    if pin == found:
-        return
-    if pin is None:
-        brings = f"; it would use {list_names(file.globals)}" if file.globals else ""
-        message = f"is {file.description}, and loading it runs code that it brings{brings}"
-        hint = f'if you trust who made it, write in {place}: trust: {{"{file.name}": "{found}"}}'
-    else:
-        message = f"is not the file that {place} trusts: its SHA-256 is {found}, the pin is {pin}"
-        hint = "if you trust the new file as well, write its SHA-256 there"
-    raise ConfigError([Problem(file.name, 0, 0, message, hint)])
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def describe_size(files: Iterable[Path]) -> str:
-    """Return the size of files together, as "1.2 MB"."""
-    size = float(sum(file.stat().st_size for file in files))
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            break
-        size /= 1000
-    return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-
-
 def _detect_file(path: Path, name: str) -> ModelFile:
     if not path.is_file():
         path.stat()  # raises FileNotFoundError
@@ -141,7 +66,10 @@ def _detect_file(path: Path, name: str) -> ModelFile:
     with path.open("rb") as file:
         start = file.read(512)
     form, description, files, names = _read_file(path, start)
-    return ModelFile(path, name, form, files, f"{description}, {describe_size(files)}", names)
+    sized = f"{description}, {describe_size(files)}"
+    if form not in PROGRAMS:
+        return ModelFile(path, name, form, files, sized, names)
+    return ModelFile(path, name, form, files, sized, names, names, path, hash_file(path))
 
 
 def _read_file(path: Path, start: bytes) -> tuple[Form, str, tuple[Path, ...], tuple[str, ...]]:
@@ -267,7 +195,28 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 def _detect_folder(path: Path, name: str) -> ModelFile:
     files = tuple(file for file in list_inside(path) if not _is_hidden(file.relative_to(path)))
     form, description = _read_folder(path, {file.name for file in files if file.parent == path})
-    return ModelFile(path, name, form, files, f"{description}, {describe_size(files)}")
+    found = ModelFile(path, name, form, files, f"{description}, {describe_size(files)}")
+    return _look_into_built(found) if form is Form.FORCE else found
+
+
+def _look_into_built(found: ModelFile) -> ModelFile:
+    """Return what is known of a built model, with the modules of its class and of what it was built from in turn."""
+    rebuild = _read_json(found.path / "model.json")
+    imports = (f"{rebuild.get('module')}.{rebuild.get('class')}",)
+    if "file" not in rebuild:
+        return replace(found, imports=imports)
+    inner = found.path / str(rebuild["file"])
+    check_inside(found.path, inner)
+    if "sha256" in rebuild or inner.is_dir():
+        source = detect(inner, f"{found.name}/{rebuild['file']}")
+        return replace(
+            found,
+            globals=source.globals,
+            imports=(*imports, *source.imports),
+            program=source.program,
+            sha256=source.sha256,
+        )
+    return replace(found, imports=imports)
 
 
 def _is_hidden(path: Path) -> bool:

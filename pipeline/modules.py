@@ -57,13 +57,6 @@ class ModuleGraph:
         """Say whether there is a folder at `path`."""
         return self._index.is_folder(path)
 
-    def list_files(self, path: str) -> list[str]:
-        """Return the file at `path`, or all below the folder there; nothing for an empty path."""
-        if not path or not self.is_folder(path):
-            return [path] if path else []
-        below = (f"{path}/{name}" for name in sorted(os.listdir(f"{self._root}/{path}")))
-        return [file for inner in below for file in self.list_files(inner)]
-
     def closure(self, path: str) -> frozenset[str]:
         """Return `path` and every first-party file that it imports, directly or not."""
         if path not in self._closures:

@@ -241,17 +241,18 @@ class Ownership:
 
     def _build(self, experiment: Experiment, kind: StageKind) -> Stage:
         files: set[str] = set()
-        for path in [*kind.modules, *(experiment.components[name].path for name in kind.components)]:
+        for path in [*kind.modules, *(p for name in kind.components for p in experiment.components[name].sources)]:
             files |= self._modules.closure(path)
         for path in _in_sections(experiment.choice_files, kind):
             files |= self._modules.closure(path)
         for name in kind.components:
-            files.update(self._modules.list_files(experiment.components[name].file))
+            files.update(experiment.components[name].inputs)
         built_models = {}
         if kind.takes_built_models:
             built_models = {name: self.owner(name, TRAIN) for name in experiment.built_models.values()}
         for owner in built_models.values():  # its class is needed to build the module
-            files |= self._modules.closure(self._experiments[owner].components["model"].path)
+            for path in self._experiments[owner].components["model"].sources:
+                files |= self._modules.closure(path)
         params: dict[str, dict[str, Any]] = {}
         for key, setting in experiment.settings.items():
             if key.partition(".")[0] in kind.sections:

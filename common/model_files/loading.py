@@ -1,4 +1,4 @@
-"""Which reader takes which form of model file. The forms are those that a plan finds, by their names."""
+"""Which reader takes which form of whole model. The forms are those that a plan finds, by their names."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,14 +10,7 @@ from common.model_files.onnx_models import load_onnx
 from common.model_files.pretrained import load_pretrained
 from common.model_files.programs import load_torch_export, load_torch_module, load_torchscript
 from common.model_files.sources import ModelFileError
-from common.model_files.states import State, load_safetensors, load_sharded, load_torch_state
 
-# Weights by name: they want a model that the experiment defines.
-STATE_READERS: Mapping[str, Callable[[Path], State]] = {
-    "safetensors": load_safetensors,
-    "torch_state": load_torch_state,
-    "sharded": load_sharded,
-}
 # Whole models whose file brings no code.
 MODEL_READERS: Mapping[str, Callable[[Path], nn.Module]] = {
     "onnx": load_onnx,
@@ -30,13 +23,6 @@ PROGRAM_READERS: Mapping[str, Callable[[Path, str], nn.Module]] = {
     "torchscript": load_torchscript,
     "torch_export": load_torch_export,
 }
-
-
-def load_state(form: str, path: Path) -> State:
-    """Read weights by name. Raises ModelFileError for a form that is a whole model, and for what its reader refuses."""
-    if form not in STATE_READERS:
-        raise ModelFileError(f"'{path.name}' is no state, but {form}")
-    return STATE_READERS[form](path)
 
 
 def load_whole(form: str, path: Path, sha256: str = "") -> nn.Module:

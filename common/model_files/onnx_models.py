@@ -41,6 +41,12 @@ def load_onnx(path: Path) -> nn.Module:
     return module
 
 
+def find_locations(path: Path) -> list[str]:
+    """Return where the tensors stand that an ONNX file has outside itself, relative to its folder."""
+    onnx = import_extra("onnx", _EXTRA)
+    return sorted(set(_find_locations(onnx.load(path, load_external_data=False))))
+
+
 def _settle_initializers(module: Any, graph: Any) -> None:
     """Make parameters of the weights that the converter left as buffers, and drop those that its layers have copied."""
     read = {value.name for value in graph.output}

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,6 +18,13 @@ State = dict[str, Tensor]
 
 # Where checkpoints of others keep the state, among epochs and optimizers.
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
+
+
+def load_state(form: str, path: Path) -> State:
+    """Read weights by name. Raises ModelFileError for a form that is a whole model, and for what its reader refuses."""
+    if form not in STATE_READERS:
+        raise ModelFileError(f"'{path.name}' is no state, but {form}")
+    return STATE_READERS[form](path)
 
 
 def load_safetensors(path: Path) -> State:
@@ -98,3 +105,11 @@ def _load_shard(path: Path) -> State:
     with path.open("rb") as file:
         is_safetensors = file.read(9)[8:] == b"{"
     return load_safetensors(path) if is_safetensors else load_torch_state(path)
+
+
+# Weights by name: they want a model that the experiment defines.
+STATE_READERS: Mapping[str, Callable[[Path], State]] = {
+    "safetensors": load_safetensors,
+    "torch_state": load_torch_state,
+    "sharded": load_sharded,
+}

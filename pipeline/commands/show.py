@@ -1,11 +1,13 @@
 """`force show`: what an experiment is, with all that it inherits, and where each part comes from."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pipeline.cli import print_json
+from pipeline.components import Component
 from pipeline.documents import locate
 from pipeline.experiments import Experiment
 from pipeline.ownership import STAGES, TRAIN, Ownership
@@ -37,10 +39,7 @@ def describe_experiment(project: Project, experiment: Experiment, ownership: Own
         "description": experiment.description,
         "owner": experiment.owner,
         "lineage": list(experiment.lineage),
-        "components": {
-            kind: {"class": c.class_name, "file": c.source, "declared_by": c.declared_by}
-            for kind, c in experiment.components.items()
-        },
+        "components": {kind: _describe_component(component) for kind, component in experiment.components.items()},
         "params": {
             key: {"value": s.value, "file": s.file, "line": _find_line(project, s.file, s.key)}
             for key, s in experiment.settings.items()
@@ -60,6 +59,25 @@ def describe_experiment(project: Project, experiment: Experiment, ownership: Own
     }
 
 
+def _describe_component(component: Component) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "class": component.class_name,
+        "file": component.source,
+        "declared_by": component.declared_by,
+    }
+    if component.description:
+        described["description"] = component.description
+    if component.sha256:
+        described["sha256"] = component.sha256
+    if weights := component.weights:
+        described["weights"] = {
+            "file": weights.path,
+            "description": weights.description,
+            "declared_by": weights.declared_by,
+        }
+    return described
+
+
 def _find_line(project: Project, file: str, key: str) -> int:
     return locate((project.root / file).read_bytes(), key.split("."), key=True)[0]
 
@@ -76,6 +94,8 @@ def _print(description: dict[str, Any]) -> None:
     click.echo(f"inherits {' → '.join(description['lineage'][1:]) or 'nothing'}\n")
     components = description["components"].items()
     print_table(["component", "class", "from"], [[kind, c["class"], c["file"]] for kind, c in components])
+    for _, component in components:
+        _print_saved(component)
     click.echo()
     params = description["params"].items()
     rows = [[key, str(p["value"]), f"{p['file']}:{p['line']}"] for key, p in params]
@@ -86,6 +106,15 @@ def _print(description: dict[str, Any]) -> None:
         click.echo(f"\n{_describe_model(key, **model)}")
     click.echo()
     print_table(["stage", "owned by"], [[name, s["owner"]] for name, s in description["stages"].items()])
+
+
+def _print_saved(component: Mapping[str, Any]) -> None:
+    """Print what the file of a component was found to be, and its weights."""
+    if "description" in component:
+        trusted = f"; its code is trusted by SHA-256 {component['sha256']}" if "sha256" in component else ""
+        click.echo(f"\n{component['file']} is {component['description']}{trusted}")
+    if weights := component.get("weights"):
+        click.echo(f"\ntraining starts from the weights in {weights['file']}: {weights['description']}")
 
 
 def _describe_model(key: str, experiment: str, owner: str) -> str:

@@ -146,6 +146,8 @@ class StageRun:
             "log_dir": str(self.log_dir),
             "components": {n: [c.module, c.class_name] for n, c in self.experiment.components.items()},
             "files": {n: str(self.project.root / c.file) for n, c in self.experiment.components.items() if c.file},
+            "trust": {n: c.sha256 for n, c in self.experiment.components.items() if c.sha256},
+            "weights": self._describe_weights(),
             "params": {name: self.experiment.section(name) for name in sorted(sections)},
             "built_models": {name: self._describe_model(owner) for name, owner in self.stage.built_models.items()},
         }
@@ -154,7 +156,16 @@ class StageRun:
         """Return where the model is that an experiment built, and the class to rebuild it with."""
         component = self.project.experiments.get(owner).components["model"]
         folder = self.project.root / product_of(owner, TRAIN)
-        return {"folder": str(folder), "component": [component.module, component.class_name]}
+        return {
+            "folder": str(folder),
+            "component": [component.module, component.class_name],
+            "sha256": component.sha256,
+        }
+
+    def _describe_weights(self) -> dict[str, str]:
+        """Return path and form of the weights that the model begins with, nothing where it has none."""
+        weights = self.experiment.components["model"].weights
+        return {"path": str(self.project.root / weights.path), "form": weights.form} if weights else {}
 
     def _run_process(self, checkpoint_dir: Path | None) -> int:
         """Run the stage's process to its end, its output to the log and to ours; return its exit status."""

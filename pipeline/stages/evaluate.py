@@ -87,7 +87,7 @@ def _evaluate(task: Task, dataset: Dataset, seed: int, folder: Path) -> _Evaluat
     evaluator = task.component("evaluator")(task.config("evaluator", "evaluate"), runtime)
     metrics = evaluator.kept_metrics()
     loader = task.component("loader")(dataset.test, task.config("loader", "loader"), training=False, seed=seed)
-    model = read_model(task.component("model"), folder)
+    model = read_model(task.component("model"), folder, task.trust.get("model", ""))
     predictions = sort_predictions(evaluator.evaluate(model, loader), dataset.metadata.classes)
     values = compute_metrics(metrics, predictions, evaluator.config)
     log.info("seed %d: %s", seed, "  ".join(f"{name} {value:.4f}" for name, value in values.items()))

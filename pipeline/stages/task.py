@@ -23,12 +23,14 @@ class Task:
     components: dict[str, list[str]]  # kind → [module, class name]
     params: dict[str, dict[str, Any]]
     checkpoint_dir: str = ""  # where training keeps its state while it runs; empty to keep none
-    built_models: dict[str, dict[str, Any]] = field(default_factory=dict)  # experiment → {folder, component}
+    built_models: dict[str, dict[str, Any]] = field(default_factory=dict)  # experiment → {folder, component, sha256}
     num_processes: int = 1
     experiment: str = ""
     monitoring: dict[str, Any] = field(default_factory=dict)  # the fields of `pipeline.monitoring.MonitoringParams`
     log_dir: str = ""  # each logger has a folder in it
     files: dict[str, str] = field(default_factory=dict)  # kind → the file that describes the component, where one does
+    trust: dict[str, str] = field(default_factory=dict)  # kind → the SHA-256 of such a file whose code may run
+    weights: dict[str, str] = field(default_factory=dict)  # {path, form} of those that the model begins with
 
     @property
     def target_dir(self) -> Path:

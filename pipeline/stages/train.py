@@ -1,5 +1,6 @@
 """The stage `train`: a dataset becomes a model."""
 
+import importlib
 import json
 import logging
 import time
@@ -15,10 +16,11 @@ from torch import nn
 from common import vectorised
 from common.checkpoint import Checkpoints
 from common.dataset import Dataset, open_dataset
+from common.file_model import FileModel
 from common.loader import Loader
 from common.loggers import History, Loggers
 from common.parallel import find_processes
-from common.saved_model import build_model, copy_weights, read_model, seed_folder, write_model
+from common.saved_model import build_model, copy_weights, read_model, seed_folder, take_state, write_model
 from common.trainer import Trainer
 from common.vectorising import NotVectorisableError
 from pipeline.params import INIT_FROM, INIT_MAP
@@ -83,8 +85,16 @@ def _build(task: Task, dataset: Dataset, seed: int) -> _Built:
         for name in ("train", "valid")
     )
     file = Path(task.files["model"]) if "model" in task.files else None
-    model = build_model(task.component("model"), task.config("model", "model"), dataset.metadata, file)
+    sha256 = task.trust.get("model", "")
+    model = build_model(task.component("model"), task.config("model", "model"), dataset.metadata, file, sha256)
+    if task.weights:
+        _take_weights(model, **task.weights)
     return _Built(trainer, train, valid, model)
+
+
+def _take_weights(model: nn.Module, path: str, form: str) -> None:
+    states = importlib.import_module("common.model_files.states")  # trainings without such weights do not depend on it
+    take_state(states.load_state(form, Path(path)), model, Path(path).name)
 
 
 def _fit(task: Task, first: _Built, others: Sequence[_Built]) -> list[nn.Module]:
@@ -95,6 +105,8 @@ def _fit(task: Task, first: _Built, others: Sequence[_Built]) -> list[nn.Module]
         return [model if fitted is None else fitted]  # a trainer's own `fit` may train in place, and return nothing
     if task.params.get("model", {}).get(INIT_FROM):
         raise NotVectorisableError(f"model.{INIT_FROM}", "every seed would start from the same weights")
+    if task.weights or (isinstance(model, FileModel) and model.has_weights):
+        raise NotVectorisableError("the model's file", "every seed would start from the same weights")
     models = [model, *(other.model for other in others)]
     vectorised.fit(trainer, models, [train, *(other.train for other in others)], valid)
     return models
@@ -125,7 +137,7 @@ def _read_built_models(task: Task) -> dict[str, nn.Module]:
     """Return the models that other experiments built; torch's generators are left as they are."""
     with torch.random.fork_rng(devices=[]):
         return {
-            name: read_model(import_class(*built["component"]), Path(built["folder"]))
+            name: read_model(import_class(*built["component"]), Path(built["folder"]), built.get("sha256", ""))
             for name, built in task.built_models.items()
         }
 

@@ -23,8 +23,8 @@ from common.architecture import (
     read_description,
 )
 from common.dataset import Metadata
+from common.file_model import Config
 from common.layers import LAYERS, describe_layer
-from common.model_file import Config
 from tests.datasets import make_dataset
 
 METADATA = make_dataset().metadata  # inputs of (1, 4, 4), three classes

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from common.architecture import ArchitectureError, DeclaredModel
+from common.architecture import DeclaredModel
 from common.dataset import Metadata, read_metadata
+from common.file_model import Config as NoArchitectureParams
 from common.model import Config as ConvNetConfig
 from common.model import ConvNet, Model
-from common.model_file import Config as NoArchitectureParams
-from common.saved_model import WeightsError, copy_weights, load_model, read_model, write_model
+from common.saved_model import WeightsError, copy_weights, load_model, read_model, take_state, write_model
 from pipeline.validation import find_faults
 from tests.datasets import make_dataset
 
@@ -182,7 +182,7 @@ def test_file_is_taken_from_the_folder_alone_when_a_model_says_another(tmp_path:
     write_model(model, NoArchitectureParams(), make_dataset().metadata, folder)
     path = folder / "model.json"
     path.write_text(path.read_text().replace("architecture.json", "../model.json"))
-    with pytest.raises(ArchitectureError, match=r"^model\.json: "):  # its own model.json is no architecture
+    with pytest.raises(ValueError, match=r"names '\.\./model\.json', which is no file of its folder"):
         load_model(folder)
 
 
@@ -312,3 +312,49 @@ def test_tied_weights_stay_tied_when_they_are_copied() -> None:
     copy_weights(source, target)
     assert target.second.weight is target.first.weight
     assert torch.equal(target.first.weight, source.first.weight)
+
+
+# Weights of a file
+
+
+def test_state_of_a_file_is_taken_whole(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "force")
+    source, target = _fill(Parts(), 1), _fill(Parts(), 2)
+    take_state(source.state_dict(), target, "model.pt")
+    assert _read_values(target) == {"body.0": {1}, "head": {1}}
+    assert caplog.messages == ["took 7 tensors of model.pt"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            Parts(num_classes=9),
+            "'head.weight' is (3, 4) here and (9, 4) there; 'head.bias' is (3,) here and (9,) there",
+        ),
+        (
+            Parts(num_layers=0),
+            "'body.0.weight' is here, but not there; 'body.0.bias' is here, but not there; "
+            "'body.0.running_mean' is here, but not there; and 2 more",
+        ),
+        (
+            Parts(num_layers=2),
+            "'body.1.weight' is there, but not here; 'body.1.bias' is there, but not here; "
+            "'body.1.running_mean' is there, but not here; and 2 more",
+        ),
+    ],
+)
+def test_state_of_a_file_is_refused_when_it_does_not_fit(source: nn.Module, message: str) -> None:
+    target = _fill(Parts(), 2)
+    with pytest.raises(WeightsError) as raised:
+        take_state(_fill(source, 1).state_dict(), target, "model.pt")
+    assert str(raised.value) == f"the weights in 'model.pt' do not fit the model: {message}"
+    assert _read_values(target) == {"body.0": {2}, "head": {2}}
+
+
+@pytest.mark.parametrize("name", ["first.weight", "second.weight"])
+def test_tied_weights_are_taken_by_one_of_their_names(name: str) -> None:
+    target = TiedNet(Config(), make_dataset().metadata)
+    take_state({name: torch.ones(16, 16)}, target, "model.pt")
+    assert bool((target.first.weight == 1).all())
+    assert target.second.weight is target.first.weight

@@ -4,16 +4,17 @@ import pytest
 
 from pipeline.components import (
     FILE_MODEL,
-    FORMS,
     KINDS,
+    READERS,
     Component,
-    Form,
+    check_folder,
+    choose_override,
     find_declared,
-    find_form,
-    find_override,
+    find_override_files,
     find_subclass,
 )
 from pipeline.errors import ConfigError
+from pipeline.modelforms import STATES, Form
 from tests.checkouts import Checkout
 
 NET = "from common.model import ConvNet\n\nclass Net(ConvNet): pass\n"
@@ -24,7 +25,7 @@ FOLDER = "experiments/net"
 def find(checkout: Checkout, kind: str = "model") -> Component | None:
     """Return the component that the experiment's own file or folder overrides."""
     modules = checkout.project().experiments.modules
-    path = find_override(KINDS[kind], FOLDER, modules)
+    path = choose_override(KINDS[kind], find_override_files(KINDS[kind], FOLDER, modules))
     return Component(kind, *find_subclass(KINDS[kind], path, modules), "net") if path else None
 
 
@@ -142,28 +143,19 @@ def test_override_is_refused_when_it_has_two_forms(checkout: Checkout, files: li
     assert raised.value.message == fault
 
 
-def test_form_is_found_by_what_follows_the_name_of_its_component() -> None:
-    form = find_form(KINDS["model"], f"{FOLDER}/model.json")
-    assert form
-    assert (form.path, form.class_name) == ("common/architecture.py", "DeclaredModel")
-    assert find_form(KINDS["model"], f"{FOLDER}/model.py") is None
-    assert find_form(KINDS["loader"], f"{FOLDER}/loader.json") is None
-
-
-@pytest.mark.parametrize("kind", FORMS)
-def test_every_form_is_read_by_a_class_that_is_built_from_a_file(checkout: Checkout, kind: str) -> None:
+def test_every_form_of_a_whole_model_has_a_class_that_is_built_from_a_file(checkout: Checkout) -> None:
     modules = checkout.project().experiments.modules
-    for form in FORMS[kind].values():
-        assert modules.is_subclass(form.path, form.class_name, FILE_MODEL)
+    assert READERS.keys() == {"model.json", *(set(Form) - STATES - {Form.UNKNOWN})}
+    for reader in READERS.values():
+        assert modules.is_subclass(reader.path, reader.class_name, FILE_MODEL)
 
 
-def test_folder_is_a_form_when_the_table_says_so(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
-    form = Form("common/architecture.py", "DeclaredModel")
-    monkeypatch.setitem(FORMS, "model", {"": form})
-    checkout.write(f"{FOLDER}/model/config.json", "{}")
+def test_folder_without_an_init_is_a_form_of_a_model_alone(checkout: Checkout) -> None:
+    for kind in ("model", "loader"):
+        checkout.write(f"{FOLDER}/{kind}/config.json", "{}")
     modules = checkout.project().experiments.modules
-    assert find_override(KINDS["model"], FOLDER, modules) == f"{FOLDER}/model"
-    assert find_form(KINDS["model"], f"{FOLDER}/model") == form
+    assert find_override_files(KINDS["model"], FOLDER, modules) == [f"{FOLDER}/model"]
+    assert find_override_files(KINDS["loader"], FOLDER, modules) == []
     checkout.write(f"{FOLDER}/model/__init__.py", NET)
     assert find(checkout) == Component("model", f"{FOLDER}/model/__init__.py", "Net", "net")
 
@@ -171,7 +163,7 @@ def test_folder_is_a_form_when_the_table_says_so(checkout: Checkout, monkeypatch
 def test_class_is_refused_when_it_is_built_from_a_file_and_stands_in_python(checkout: Checkout) -> None:
     source = "from common.architecture import DeclaredModel\n\nclass Net(DeclaredModel): pass\n"
     checkout.write(f"{FOLDER}/model.py", source)
-    with pytest.raises(ConfigError, match=r"'Net' extends common\.model_file\.FileModel, which reads a file"):
+    with pytest.raises(ConfigError, match=r"'Net' extends common\.file_model\.FileModel, which reads a file"):
         find(checkout)
     modules = checkout.project().experiments.modules
     with pytest.raises(LookupError, match="reads a file: put that into the folder"):
@@ -179,9 +171,11 @@ def test_class_is_refused_when_it_is_built_from_a_file_and_stands_in_python(chec
 
 
 def test_folder_is_refused_when_it_has_no_init(checkout: Checkout) -> None:
-    checkout.write(f"{FOLDER}/model/net.py", NET)
+    checkout.write(f"{FOLDER}/loader/net.py", NET)
+    modules = checkout.project().experiments.modules
     with pytest.raises(ConfigError, match=r"__init__\.py"):
-        find(checkout)
+        check_folder(KINDS["loader"], FOLDER, modules)
+    check_folder(KINDS["model"], FOLDER, modules)
 
 
 @pytest.mark.parametrize(

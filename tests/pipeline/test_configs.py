@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.components import KINDS, Component, find_override, find_subclass
+from pipeline.components import KINDS, Component, find_override_files, find_subclass
 from pipeline.configs import Configs, Section, build_section_schema, find_nodes, takes
 from pipeline.errors import ConfigError
 from tests.checkouts import Checkout
@@ -19,7 +19,7 @@ OPTIMIZER = {"type": "object", "x-choice": "optimizer", "properties": {"name": T
 def read_section(checkout: Checkout, kind: str = "model") -> Section:
     """Return what the section of the override in the experiment's folder may hold."""
     modules = checkout.project().experiments.modules
-    path = find_override(KINDS[kind], FOLDER, modules)
+    (path,) = find_override_files(KINDS[kind], FOLDER, modules)
     assert path
     component = Component(kind, *find_subclass(KINDS[kind], path, modules), "net")
     return Configs(modules).section(KINDS[kind].section, {kind: component})

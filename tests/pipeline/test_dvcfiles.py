@@ -37,11 +37,11 @@ stages:
     - ../../common/disk.py
     - ../../common/engine.py
     - ../../common/evaluator.py
+    - ../../common/file_model.py
     - ../../common/loader.py
     - ../../common/meter.py
     - ../../common/metrics.py
     - ../../common/model.py
-    - ../../common/model_file.py
     - ../../common/outputs/prepare/data
     - ../../common/outputs/train/model
     - ../../common/parallel.py

@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.errors import ConfigError
-from pipeline.modelfiles import Form, ModelFile, check_trust, detect, hash_file
+from pipeline.modelfiles import detect
+from pipeline.modelforms import Form, ModelFile, check_trust, hash_file
 from tests.payloads import FILES, RUNS, wrap_archive, wrap_legacy, write_all
 
 STATE = {"weight": torch.zeros(2, 3), "bias": torch.ones(2)}
@@ -217,7 +218,7 @@ def test_a_pin_lets_in_one_file_and_no_other(tmp_path: Path) -> None:
     check_trust(found, pins)
     found.path.write_bytes(make_script())
     with pytest.raises(ConfigError, match="is not the file that") as caught:
-        check_trust(found, pins)
+        check_trust(detect(found.path, "model.pt"), pins)
     assert pins["model.pt"] in caught.value.message
     assert hash_file(found.path) in caught.value.message
 

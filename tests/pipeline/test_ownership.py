@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from pipeline.components import FORMS, Form
 from pipeline.errors import ConfigError
 from pipeline.ownership import STAGES, dvc_file_of, folder_of, lock_file_of
 from tests.checkouts import Checkout
+from tests.models import write_built
 from tests.recorded import override, resolve, stage_of
 
 FLAGGED_TRAINER = """\
@@ -133,15 +135,24 @@ def test_stages_are_owned_when_another_file_describes_the_model(checkout: Checko
     assert "experiments/x/model.json" not in stage_of(checkout, "y", "train").files
 
 
-def test_all_files_are_dependencies_when_a_folder_describes_the_model(
-    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(FORMS, "model", {"": Form("common/architecture.py", "DeclaredModel")})
+def test_all_files_and_the_classes_are_dependencies_when_a_folder_is_the_model(checkout: Checkout) -> None:
     checkout.experiment("x")
-    checkout.write("experiments/x/model/config.json", "{}")
-    checkout.write("experiments/x/model/parts/weights.bin", "1")
+    write_built(checkout.root / "experiments/x/model")
     files = set(stage_of(checkout, "x", "train").files)
-    assert {"experiments/x/model/config.json", "experiments/x/model/parts/weights.bin"} <= files
+    assert {f"experiments/x/model/{name}" for name in ("model.json", "weights.safetensors", "metadata.json")} <= files
+    assert {"common/model.py", "common/model_files/saved_models.py"} <= files
+
+
+def test_weights_are_a_dependency_when_they_stand_beside_a_class(checkout: Checkout) -> None:
+    checkout.experiment("x")
+    save_file({"w": torch.zeros(2)}, checkout.root / "experiments/x/model.safetensors")
+    checkout.experiment("heir", "inherits: x\nparams: {train: {epochs: 3}}\n")
+    checkout.experiment("other", "inherits: x\n", model=override("model", "Net"))
+    assert owners(checkout, "x") == ["common", "x", "x"]
+    reads = {"experiments/x/model.safetensors", "common/model_files/states.py"}
+    for name in ("x", "heir"):
+        assert reads <= set(stage_of(checkout, name, "train").files)
+    assert reads.isdisjoint(stage_of(checkout, "other", "train").files)
 
 
 def test_evaluator_is_no_dependency_of_training_when_an_experiment_overrides_it(checkout: Checkout) -> None:

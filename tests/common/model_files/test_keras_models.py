@@ -12,7 +12,8 @@ from torch import nn
 
 from common.model_files.keras_models import check_config, load_keras
 from common.model_files.sources import ModelFileError
-from pipeline.modelfiles import Form, detect
+from pipeline.modelfiles import detect
+from pipeline.modelforms import Form
 
 DENSE = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3}, "registered_name": None}
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from common.model_files.loading import MODEL_READERS, PROGRAM_READERS, STATE_READERS, load_state, load_whole
+from common.model_files.loading import MODEL_READERS, PROGRAM_READERS, load_whole
 from common.model_files.sources import ModelFileError
-from pipeline.modelfiles import PROGRAMS, STATES, Form, detect, hash_file
+from common.model_files.states import STATE_READERS, load_state
+from pipeline.modelfiles import detect
+from pipeline.modelforms import PROGRAMS, STATES, Form, hash_file
 
 
 def test_every_form_that_is_found_has_one_reader() -> None:

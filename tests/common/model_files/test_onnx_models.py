@@ -10,7 +10,8 @@ from torch import nn
 
 from common.model_files.onnx_models import load_onnx, save_onnx
 from common.model_files.sources import ModelFileError
-from pipeline.modelfiles import Form, detect
+from pipeline.modelfiles import detect
+from pipeline.modelforms import Form
 
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnx2pytorch", exc_type=Exception)

@@ -11,7 +11,8 @@ from torch import nn
 from common.model_files.pretrained import load_pretrained
 from common.model_files.sources import ModelFileError
 from common.model_files.states import load_sharded
-from pipeline.modelfiles import Form, detect
+from pipeline.modelfiles import detect
+from pipeline.modelforms import Form
 
 
 @pytest.fixture

@@ -3,7 +3,12 @@
 import json
 from collections.abc import Callable
 
+import torch
+from safetensors.torch import save_file
+
+from pipeline.modelforms import hash_file
 from tests.checkouts import Checkout, Ended
+from tests.models import write_pickle
 from tests.recorded import override
 
 OWN_CONFIG = """\
@@ -60,6 +65,30 @@ def test_file_is_shown_when_it_describes_the_model(checkout: Checkout, force: Ca
     checkout.write("experiments/a/model.json", '{"layers": ["Flatten"]}')
     model = json.loads(force("show", "a", "--json").out)["components"]["model"]
     assert model == {"class": "DeclaredModel", "file": "experiments/a/model.json", "declared_by": "a"}
+
+
+def test_what_was_detected_is_shown_when_a_model_was_saved_elsewhere(
+    checkout: Checkout, force: Callable[..., Ended]
+) -> None:
+    path = checkout.root / "experiments/a/model.pkl"
+    write_pickle(path)
+    pin = hash_file(path)
+    checkout.experiment("a", f"trust: {{model.pkl: {pin}}}\n")
+    model = json.loads(force("show", "a", "--json").out)["components"]["model"]
+    assert (model["class"], model["file"], model["sha256"]) == ("PickledModel", "experiments/a/model.pkl", pin)
+    assert model["description"].startswith("a pickle of protocol 4, ")
+    line = f"experiments/a/model.pkl is {model['description']}; its code is trusted by SHA-256 {pin}"
+    assert line in force("show", "a").out.splitlines()
+
+
+def test_weights_that_training_starts_from_are_shown(checkout: Checkout, force: Callable[..., Ended]) -> None:
+    checkout.experiment("a")
+    save_file({"w": torch.zeros(3)}, checkout.root / "experiments/a/model.safetensors")
+    checkout.experiment("b", "inherits: a\nparams: {train: {epochs: 3}}\n")
+    line = "training starts from the weights in experiments/a/model.safetensors: 1 tensors of 3 numbers in safetensors"
+    assert any(shown.startswith(line) for shown in force("show", "b").out.splitlines())
+    weights = json.loads(force("show", "b", "--json").out)["components"]["model"]["weights"]
+    assert (weights["file"], weights["declared_by"]) == ("experiments/a/model.safetensors", "a")
 
 
 def test_built_models_that_training_takes_are_named(checkout: Checkout, force: Callable[..., Ended]) -> None:

@@ -117,6 +117,7 @@ def test_process_is_told_where_the_models_are_that_others_built(started: Stages)
         "judge": {
             "folder": f"{root}/experiments/wide/outputs/train/model",
             "component": ["experiments.wide.model", "Wide"],
+            "sha256": "",
         }
     }
 

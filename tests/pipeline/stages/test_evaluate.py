@@ -15,18 +15,23 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from common import engine
+from common.config import NoParams
 from common.dataset import Dataset, Metadata
 from common.evaluator import Config as EvaluatorConfig
 from common.evaluator import Evaluator, Metric, Predictions
 from common.loader import Loader
 from common.metrics import MetricError
 from common.model import Model
+from common.model_files.sources import ModelFileError
+from common.model_files.whole_models import PickledModel
 from common.saved_model import seed_folder, write_model
+from pipeline.modelforms import hash_file
 from pipeline.stages import evaluate
 from pipeline.stages.evaluate import BadPredictionsError, compute_metrics, sort_predictions
 from pipeline.stages.task import Task
 from pipeline.validation import find_faults
 from tests.datasets import make_dataset, write_dataset
+from tests.models import write_built, write_pickle
 
 ACCURACY = {"name": "MulticlassAccuracy", "average": "micro"}
 PREDICTIONS = Predictions(torch.eye(3), torch.tensor([0, 1, 2]), torch.tensor([7, 5, 6]))
@@ -289,3 +294,17 @@ def test_metric_is_refused_without_a_place_when_an_argument_is_missing() -> None
     ) as caught:
         compute_metrics(metrics, PREDICTIONS, EvaluatorConfig())
     assert "common" not in str(caught.traceback[-1].path)
+
+
+def test_model_that_brings_code_is_evaluated_when_its_pin_is_known(tmp_path: Path) -> None:
+    task = _make_task(tmp_path)
+    path = tmp_path / "model.pkl"
+    write_pickle(path)
+    metadata = make_dataset().metadata
+    write_built(tmp_path / "model", PickledModel(NoParams(), metadata, path, hash_file(path)), metadata)
+    components = {**task.components, "model": ["common.model_files.whole_models", "PickledModel"]}
+    task = replace(task, components=components)
+    with pytest.raises(ModelFileError, match="is not the file that is trusted"):
+        evaluate.run(task)
+    evaluate.run(replace(task, trust={"model": hash_file(path)}))
+    assert (task.target_dir / "metrics.json").exists()

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from common import engine
@@ -25,10 +26,12 @@ from common.dataset import Metadata
 from common.loader import Loader
 from common.loggers import History
 from common.model import Model
+from common.model_files.sources import ModelFileError
 from common.saved_model import WeightsError, find_seeds, load_model, read_model, write_model
 from common.trainer import Trainer
 from common.vectorising import NotVectorisableError
 from pipeline.bars import read_progress
+from pipeline.modelforms import hash_file
 from pipeline.stages import train
 from pipeline.stages.task import Task
 from pipeline.stages.trackers import ProgressFile
@@ -36,6 +39,7 @@ from pipeline.validation import find_faults
 from pipeline.workspace import write_json
 from tests.checkouts import ROOT
 from tests.datasets import make_dataset, make_loader, write_dataset
+from tests.models import SAVERS
 from tests.stages import read_log, start_stage
 from tests.trainings import is_near
 
@@ -279,6 +283,88 @@ def test_model_is_that_of_a_file_when_the_task_names_one(tmp_path: Path) -> None
     )
     again = load_model(task.target_dir / "model").state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
+
+
+# Models and weights in files
+
+
+def _make_saved(folder: Path, model_class: str = "PickledModel") -> Task:
+    """Return the task of an experiment whose model is a program that is trusted."""
+    path = folder / "model.any"
+    SAVERS[model_class](path)
+    task = _make_task(folder, None)
+    components = {**task.components, "model": ["common.model_files.whole_models", model_class]}
+    return replace(task, components=components, files={"model": str(path)}, trust={"model": hash_file(path)})
+
+
+def test_model_is_that_of_a_program_when_it_is_trusted(tmp_path: Path) -> None:
+    task = _make_saved(tmp_path)
+    train.run(task)
+    assert load_model(task.target_dir / "model").state_dict().keys() == {"model.1.weight", "model.1.bias"}
+    with pytest.raises(ModelFileError, match="is not the file that is trusted"):
+        train.run(replace(task, trust={}))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("model_class", SAVERS)
+def test_training_of_a_program_goes_on_to_the_bit_when_it_was_killed(
+    model_class: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = _make_saved(tmp_path, model_class)
+    task.params["train"] = {"epochs": 3}
+    train.run(task)
+    whole = _read_results(task)
+    assert whole["rows"][0]["train_loss"] > whole["rows"][-1]["train_loss"]
+    _clear(task)
+    task = replace(task, checkpoint_dir=str(tmp_path / "checkpoints"))
+    _run_until(task, 2, monkeypatch)
+    train.run(task)
+    assert _read_results(task) == whole
+
+
+def test_model_of_another_that_brings_code_is_taken_when_its_pin_is_known(tmp_path: Path) -> None:
+    task = _make_saved(tmp_path)
+    train.run(task)
+    folder = task.target_dir.rename(tmp_path / "built") / "model"
+    built = {"folder": str(folder), "component": task.components["model"]}
+    task.target_dir.mkdir()
+    task.params.update(model={"init_from": "other"}, train={"epochs": 0})
+    with pytest.raises(ModelFileError, match="is not the file that is trusted"):
+        train.run(replace(task, built_models={"other": {**built, "sha256": ""}}))
+    _clear(task)
+    train.run(replace(task, built_models={"other": {**built, "sha256": task.trust["model"]}}))
+    first, again = (load_model(path / "model").state_dict() for path in (tmp_path / "built", task.target_dir))
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+
+
+def _with_weights(task: Task, path: Path, state: Mapping[str, Tensor]) -> Task:
+    save_file(dict(state), path)
+    return replace(task, weights={"path": str(path), "form": "safetensors"})
+
+
+def test_training_starts_from_the_weights_of_a_file(tmp_path: Path) -> None:
+    task = _make_task(tmp_path, {"hidden": 6})
+    task.params["train"] = {"epochs": 0}
+    ones = {
+        name: torch.ones_like(tensor)
+        for name, tensor in TwoLayers(Config(6), make_dataset().metadata).state_dict().items()
+    }
+    train.run(_with_weights(task, tmp_path / "model.safetensors", ones))
+    assert _is_filled(read_model(TwoLayers, task.target_dir / "model").state_dict(), "")
+    _clear(task)
+    wrong = {**ones, "layers.2.weight": torch.ones(9, 6)}
+    message = (
+        r"^the weights in 'model\.safetensors' do not fit the model: 'layers\.2\.weight' is \(3, 6\) here and \(9, 6\)"
+    )
+    with pytest.raises(WeightsError, match=message):
+        train.run(_with_weights(task, tmp_path / "model.safetensors", wrong))
+
+
+def test_seeds_are_not_trained_together_when_a_file_has_their_weights(tmp_path: Path) -> None:
+    pickled = _make_saved(tmp_path)
+    pickled.params["train"] = {"epochs": 1, "vectorised_seeds": 2}
+    with pytest.raises(NotVectorisableError, match="every seed would start from the same weights"):
+        train.run(pickled)
 
 
 @pytest.fixture
