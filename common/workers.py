@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any, TypeVar
 
+import torch
+
 T = TypeVar("T")
 _NUM_WAITING = 2  # results of each process that may wait
 _END_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
@@ -54,6 +56,9 @@ def _begin(function: Callable[[Any], Any]) -> None:
     """Begin a process that ends with its parent, even where that is killed, and leaves Ctrl-C to it."""
     global _function
     _function = function
+    torch.set_num_threads(
+        1
+    )  # of threads that torch had started, a copy of the process has none, and would wait for them
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     prctl = getattr(ctypes.CDLL(None), "prctl", None)

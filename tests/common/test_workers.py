@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+import torch
 
 from common import workers
 from common.workers import map_in_order
@@ -50,6 +51,16 @@ def test_error_of_one_item_ends_it_with_that_error() -> None:
     results = map_in_order(fail, range(1000))
     with pytest.raises(ValueError, match="seven"):
         list(results)
+
+
+def test_processes_compute_when_torch_has_computed_with_several_threads_before() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        torch.rand(2**22).sum()
+        assert list(map_in_order(lambda _: torch.ones(2**22).sum().item(), range(4))) == [2**22] * 4
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_death_of_a_process_is_an_error_and_no_wait_for_ever() -> None:
