@@ -126,7 +126,7 @@ def scan_pickle(file: IO[bytes]) -> Scan:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of escapes in its texts
-            _follow(file, machine)
+            _follow(_Bounded(file), machine)
     except (ValueError, IndexError, KeyError, OverflowError):
         machine.doubts["what stands behind damage"] = None
     imports = tuple(sorted(machine.imports, key=_rank))
@@ -135,7 +135,22 @@ def scan_pickle(file: IO[bytes]) -> Scan:
     return Scan(imports, machine.protocol, num_tensors, tuple(machine.doubts), is_plain)
 
 
-def _follow(file: IO[bytes], machine: _Machine) -> None:
+class _Bounded:
+    """What `pickletools` reads of a file; asked for more than there is, it takes no memory for that."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        place = file.tell()
+        self._end = file.seek(0, 2)
+        file.seek(place)
+        self._file = file
+        self.tell, self.readline = file.tell, file.readline
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes, or all that are left."""
+        return self._file.read(min(size, self._end - self._file.tell()))
+
+
+def _follow(file: Any, machine: _Machine) -> None:
     for count, (opcode, arg, place) in enumerate(pickletools.genops(file)):
         machine.step(opcode, arg, place or 0)
         if count >= _MAX_OPCODES:

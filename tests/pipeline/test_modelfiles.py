@@ -483,6 +483,11 @@ def test_changed_files_are_known_or_refused_in_words(
         _expect_words(Path(folder) / "changed", bytes(content))
 
 
+def test_a_text_that_is_said_to_be_huge_takes_no_memory(tmp_path: Path) -> None:
+    found = _detect(tmp_path, b"\x80\x04cos\nsystem\n\x8d" + (2**62).to_bytes(8, "little") + b"abc.")
+    assert found.globals == ("what stands behind damage", "os.system")
+
+
 def _expect_words(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     try:
