@@ -1,4 +1,4 @@
-"""Read folders that `save_pretrained` of transformers wrote. Needs the extra `huggingface`; fetches nothing."""
+"""Read folders that `save_pretrained` of transformers wrote. Needs the extra `transformers`; fetches nothing."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from common.model_files.sources import ModelFileError, first_line, import_extra
 
-_EXTRA = "huggingface"
+_EXTRA = "transformers"
 _CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
 
 
