@@ -1,11 +1,11 @@
 """Check choices: mappings with the `name` of a class or function and the arguments to call it with.
 
 The catalog says which there are: `python -m common.catalog` makes it from the installed torch and torchmetrics, which
-planning never loads.
+planning never loads. Sources and transforms are ours: their files say it, and their schema has it as `x-members`.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,4 +42,14 @@ def find_choice_faults(node: Node) -> Iterator[Fault]:
     for key in required:
         if key not in given:
             yield Fault(f"'{name}' needs '{key}'", node.path, is_key=True)
-    yield from find_located_faults(Schema({"type": "object", "properties": arguments}), given, node.path)
+    schema = _build_schema(arguments) if "x-members" in node.schema else _catalog_schema(node.kind, name)
+    yield from find_located_faults(schema, given, node.path)
+
+
+@cache
+def _catalog_schema(kind: str, name: str) -> Schema:
+    return _build_schema(load_catalog()[kind][name]["arguments"])
+
+
+def _build_schema(arguments: Mapping[str, Any]) -> Schema:
+    return Schema({"type": "object", "properties": arguments})
