@@ -50,12 +50,12 @@ def test_a_damaged_cache_object_is_named_and_its_stage_runs_again(built: Checkou
 
 def test_damage_that_plain_dvc_checks_out_is_not_used(built: Checkout) -> None:
     folder = built.root / "common/outputs/prepare/data"
-    wanted = (folder / "train.safetensors").read_bytes()
+    wanted = (folder / "train/inputs.safetensors").read_bytes()
     (cached,) = (p for p in (built.root / ".dvc/cache/files/md5").glob("*/*") if p.read_bytes() == wanted)
     corrupt(cached, random.Random(0))
     shutil.rmtree(folder)
     assert dvc(built, "checkout").returncode == 0  # DVC does not verify: this is why we do
-    assert (folder / "train.safetensors").read_bytes() != wanted
+    assert (folder / "train/inputs.safetensors").read_bytes() != wanted
     config = built.root / "experiments/wide/experiment.yaml"
     config.write_text(config.read_text().replace("40", "36"))
     force(built, "sync")
@@ -66,7 +66,7 @@ def test_damage_that_plain_dvc_checks_out_is_not_used(built: Checkout) -> None:
     ) in stage.stderr
     done = force(built, "run", "wide")
     assert done.returncode == 0, done.stderr
-    assert (folder / "train.safetensors").read_bytes() == wanted
+    assert (folder / "train/inputs.safetensors").read_bytes() == wanted
 
 
 def test_an_edited_out_is_kept_and_the_recorded_one_comes_back(built: Checkout) -> None:

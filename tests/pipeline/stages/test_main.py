@@ -133,7 +133,8 @@ def test_stage_ends_when_its_standard_input_is_closed(checkout: Checkout) -> Non
         assert process.poll() is None
         process.stdin.close()
         assert process.wait(PATIENCE_S) == 143
-    assert sorted(path.name for path in target.iterdir()) == ["task.json"]
+    assert sorted(path.name for path in target.iterdir()) == ["data", "task.json"]
+    assert not list((target / "data").iterdir())
 
 
 def test_data_are_prepared_by_one_thread_on_every_machine(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:

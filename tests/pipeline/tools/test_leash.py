@@ -72,7 +72,8 @@ time.sleep(60)
     holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert holder.stdout
     assert holder.stdout.readline() == "started\n"
-    assert len(list_marked(mark)) >= 3  # the leash, the program and the daemon
+    # One that is just starting another program has no mark for a moment.
+    wait_until(lambda: len(list_marked(mark)) >= 3, "the start of the leash, the program and the daemon")
     os.kill(holder.pid, signal.SIGKILL)
     holder.communicate()
     wait_until(lambda: not list_marked(mark), "the end of every process")
