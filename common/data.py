@@ -6,7 +6,7 @@ Override `read` for samples from elsewhere, `transform` for another preparation 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -55,7 +55,7 @@ class DataModule:
         """What the data are called in metadata."""
         return self.source.name if self.config.source else type(self).__name__
 
-    @property
+    @cached_property
     def source(self) -> Source:
         """The source that the params name. Raises BadSourceError where they name none."""
         if not self.config.source:
@@ -63,9 +63,14 @@ class DataModule:
         source: Source = build_choice("common.sources", Source, self.config.source)
         return source
 
+    @cached_property
+    def transforms(self) -> list[Transform]:
+        """The transforms that the params name."""
+        return [build_choice("common.transforms", Transform, choice) for choice in self.config.transforms]
+
     def read(self) -> Samples | Iterable[Samples]:
         """Return every sample of the source, or yield them in parts; by default what the params say is read."""
-        return (self.source.load(part) for part in self.source.parts())
+        return map(self.source.load, self.source.parts())
 
     def describe(self) -> tuple[Mapping[str, Any], ...]:
         """Return name and sha256 of what was read, for the metadata."""
@@ -73,8 +78,7 @@ class DataModule:
 
     def transform(self, samples: Samples) -> Samples:
         """Return samples as the model is to see them; by default what the params say is done. May see parts alone."""
-        for choice in self.config.transforms:
-            transform: Transform = build_choice("common.transforms", Transform, choice)
+        for transform in self.transforms:
             samples = transform(samples)
         return samples
 
@@ -92,11 +96,11 @@ class DataModule:
 
     def _find_fitted(self) -> Fitted | None:
         """Return the transform that wants all train samples. Raises BadSourceError where it is not the last one."""
-        transforms = [build_choice("common.transforms", Transform, choice) for choice in self.config.transforms]
-        for transform, choice in zip(transforms[:-1], self.config.transforms, strict=False):
-            if isinstance(transform, Fitted):
-                raise BadSourceError(f"'{choice['name']}' has to be the last of data.transforms")
-        return transforms[-1] if transforms and isinstance(transforms[-1], Fitted) else None
+        fitted = [place for place, transform in enumerate(self.transforms) if isinstance(transform, Fitted)]
+        if fitted and fitted[0] < len(self.transforms) - 1:
+            name = self.config.transforms[fitted[0]]["name"]
+            raise BadSourceError(f"'{name}' has to be the last of data.transforms")
+        return cast(Fitted, self.transforms[-1]) if fitted else None
 
     def _read_parts(self) -> Iterator[Samples]:
         if type(self).read is DataModule.read and self.source.decodes:

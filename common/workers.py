@@ -56,9 +56,7 @@ def _begin(function: Callable[[Any], Any]) -> None:
     """Begin a process that ends with its parent, even where that is killed, and leaves Ctrl-C to it."""
     global _function
     _function = function
-    torch.set_num_threads(
-        1
-    )  # of threads that torch had started, a copy of the process has none, and would wait for them
+    torch.set_num_threads(1)  # threads that torch had started before are not copied: it would wait for them
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
