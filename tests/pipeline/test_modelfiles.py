@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+from common.model_files import pretrained as reading
 from pipeline.errors import ConfigError
-from pipeline.modelfiles import detect
+from pipeline.modelfiles import detect, find_code_key
 from pipeline.modelforms import Form, ModelFile, check_trust, hash_file
 from tests.payloads import FILES, RUNS, wrap_archive, wrap_legacy, write_all
 
@@ -495,3 +496,19 @@ def _expect_words(path: Path, content: bytes) -> None:
     except ConfigError as error:
         words = error.message.partition("model.any: ")[2]
     assert words
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"auto_map": {"AutoModel": "x.Net"}},
+        {"text": [{"custom_pipelines": {}}]},
+        {"trust_remote_code": True},
+        {"attn_implementation": "somebody/kernel"},
+        {"_attn_implementation": "sdpa"},
+    ],
+)
+def test_what_is_detected_as_code_is_what_loading_refuses(config: dict[str, Any]) -> None:
+    """Neither may know the other: planning has no torch, and common no tooling."""
+    assert find_code_key(config) == reading.find_code_key(config)
