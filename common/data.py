@@ -4,7 +4,7 @@ Override `read` for samples from elsewhere, `transform` for another preparation 
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from common.config import Fraction, NonNegativeInt, PositiveInt, SourceChoice, TransformChoice, build_choice
-from common.dataset import Metadata
+from common.dataset import SPLITS, Metadata
 from common.dataset_writer import DatasetWriter
 from common.hashing import find_keys, hash_rows
-from common.samples import BadSourceError, Fitted, Samples, Source, Transform
-from common.splits import assign_splits
+from common.samples import Affine, BadSourceError, Fitted, Learned, Samples, Source, Transform
+from common.splits import Strata, assign_splits
 from common.workers import map_in_order
 
 __all__ = ["Config", "DataModule", "Samples"]
@@ -37,6 +37,7 @@ class Config:
     test_fraction: Fraction = 0.2
     split_seed: int = 0
     split_by: Literal["id", "group"] = "id"  # what the hash is of; samples of a group stay together
+    stratify: bool = False  # each class has its share in every split; the source is read once more
     folds: PositiveInt | None = None  # test is one fold of so many; the fractions are then of the others
     fold: NonNegativeInt = 0
     valid_from: float | str | None = None  # times: what is not before is for validation
@@ -78,36 +79,69 @@ class DataModule:
 
     def transform(self, samples: Samples) -> Samples:
         """Return samples as the model is to see them; by default what the params say is done. May see parts alone."""
-        for transform in self.transforms:
-            samples = transform(samples)
-        return samples
+        return _apply(self.transforms, samples)
 
     def prepare(self, folder: Path) -> Metadata:
         """Write the dataset into `folder`, which must exist and be empty."""
-        fitted = self._find_fitted()
+        is_fitted = self._is_fitted()
+        strata = self._find_strata() if self.config.stratify else None
+        self._learn(strata)
         with DatasetWriter(folder) as writer:
-            for samples in self._read_parts():
+            for samples in self._read_parts(self._finish):
                 keys = find_keys(samples.ids)
-                writer.add(samples, keys, assign_splits(samples, keys, self.config))
+                writer.add(samples, keys, assign_splits(samples, keys, self.config, strata))
             made_by = f"{type(self).__module__}.{type(self).__qualname__}"
-            metadata = writer.finish(self.name, made_by, self.describe, fitted.fit if fitted else None)
+            fit = self._fit if is_fitted else None
+            metadata = writer.finish(self.name, made_by, self.describe, self._describe_transforms, fit)
             self._judge_duplicates(writer)
             return metadata
 
-    def _find_fitted(self) -> Fitted | None:
-        """Return the transform that wants all train samples. Raises BadSourceError where it is not the last one."""
-        fitted = [place for place, transform in enumerate(self.transforms) if isinstance(transform, Fitted)]
+    def _is_fitted(self) -> bool:
+        """Say whether a transform wants all train samples. Raises BadSourceError where it is not the last one."""
+        fitted = [
+            place
+            for place, transform in enumerate(self.transforms)
+            if isinstance(transform, Fitted) and not transform.is_complete
+        ]
         if fitted and fitted[0] < len(self.transforms) - 1:
             name = self.config.transforms[fitted[0]]["name"]
             raise BadSourceError(f"'{name}' has to be the last of data.transforms")
-        return cast(Fitted, self.transforms[-1]) if fitted else None
+        return bool(fitted)
 
-    def _read_parts(self) -> Iterator[Samples]:
+    def _fit(self, statistics: Mapping[str, Tensor]) -> Affine:
+        fitted = cast(Fitted, self.transforms[-1]).fit(statistics)
+        self.transforms[-1] = fitted
+        return fitted.affine()
+
+    def _describe_transforms(self) -> list[Mapping[str, Any]]:
+        chosen = zip(self.config.transforms, self.transforms, strict=True)
+        return [{"name": choice["name"], **transform.describe()} for choice, transform in chosen]
+
+    def _find_strata(self) -> Strata:
+        strata = Strata(self.config)
+        for samples in self._read_parts(_drop_inputs):
+            strata.add(samples, find_keys(samples.ids))
+        strata.finish()
+        return strata
+
+    def _learn(self, strata: Strata | None) -> None:
+        """Complete the transforms that have to see train samples, each with those that the ones before it give."""
+        for place, transform in enumerate(self.transforms):
+            if isinstance(transform, Learned) and not transform.is_complete:
+                self.transforms[place] = transform.learn(self._read_train(self.transforms[:place], strata))
+
+    def _read_train(self, transforms: list[Transform], strata: Strata | None) -> Iterator[Samples]:
+        for samples in self._read_parts(partial(_apply, transforms)):
+            splits = assign_splits(samples, find_keys(samples.ids), self.config, strata)
+            yield samples.select((splits == SPLITS.index("train")).nonzero().flatten())
+
+    def _read_parts(self, finish: Callable[[Samples], Samples]) -> Iterator[Samples]:
+        """Yield the parts that are read, as `finish` returns them; several processes do it where there is much to do."""
         if type(self).read is DataModule.read and self.source.decodes:
-            yield from map(_unpack, map_in_order(partial(_load, self, self.source), self.source.parts()))
+            yield from map(_unpack, map_in_order(partial(_load, self.source, finish), self.source.parts()))
             return
         read = self.read()
-        yield from map(self._finish, [read] if isinstance(read, Samples) else cast(Iterable[Samples], read))
+        yield from map(finish, [read] if isinstance(read, Samples) else cast(Iterable[Samples], read))
 
     def _finish(self, samples: Samples) -> Samples:
         samples = self.transform(samples)
@@ -129,9 +163,19 @@ class DataModule:
         raise BadSourceError(f"{found}; data.duplicates: warn accepts it, data.split_by: group keeps groups together")
 
 
-def _load(module: DataModule, source: Source, part: Any) -> dict[str, Any]:
+def _drop_inputs(samples: Samples) -> Samples:
+    return samples._replace(inputs=samples.ids)
+
+
+def _apply(transforms: Iterable[Transform], samples: Samples) -> Samples:
+    for transform in transforms:
+        samples = transform(samples)
+    return samples
+
+
+def _load(source: Source, finish: Callable[[Samples], Samples], part: Any) -> dict[str, Any]:
     """Return the fields of a part, in a process of its own: arrays are pickled faster than tensors."""
-    samples = module._finish(source.load(part))._asdict()
+    samples = finish(source.load(part))._asdict()
     return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in samples.items()}
 
 

@@ -57,6 +57,7 @@ class Metadata:
     target_shape: tuple[int, ...] = ()  # of one sample
     target_dtype: str = "int64"
     stored_dtype: str = ""  # of inputs on disk, where that is another: uint8 reaches the model as float32 from 0 to 1
+    transforms: tuple[Mapping[str, Any], ...] = ()  # params of what was done to samples, with what was learned of them
     prepared_by: str = ""  # the class that did it
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)  # sha256 by path
 
@@ -93,8 +94,8 @@ def write_metadata(metadata: Metadata, folder: Path) -> None:
 def read_metadata(folder: Path) -> Metadata:
     """Read the metadata in `folder`: of the dataset there, or of the one that a model there was built for."""
     fields = json.loads((folder / "metadata.json").read_text())
-    for name in ("input_shape", "target_shape", "classes", "sources"):
-        fields[name] = tuple(fields[name])
+    for name in ("input_shape", "target_shape", "classes", "sources", "transforms"):
+        fields[name] = tuple(fields.get(name, ()))
     return Metadata(**fields)
 
 

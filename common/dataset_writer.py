@@ -75,13 +75,14 @@ class DatasetWriter:
         name: str,
         prepared_by: str,
         describe: Callable[[], Sequence[Mapping[str, Any]]],
+        describe_transforms: Callable[[], Sequence[Mapping[str, Any]]] = list,
         fit: Callable[[Mapping[str, Tensor]], Affine] | None = None,
     ) -> Metadata:
         """Write what is known last, and return the metadata.
 
-        `describe` says what was read, as a whole. `fit` makes of mean and std of the train inputs by channel what is
-        done to all inputs. Raises BadSourceError where there are no samples, or an id comes twice, and BadTargetError
-        where a target is none of the classes.
+        `describe` says what was read, as a whole, `describe_transforms` what was done to it. `fit` makes of mean and
+        std of the train inputs by channel what is done to all inputs. Raises BadSourceError where there are no samples,
+        or an id comes twice, and BadTargetError where a target is none of the classes.
         """
         if self._example is None:
             raise BadSourceError("the source has no samples")
@@ -105,6 +106,7 @@ class DatasetWriter:
             num_samples={split: self._files[split, "ids"].num_rows for split in SPLITS},
             statistics=self._moments.total(1 / 255 if is_image else 1),
             sources=(*describe(), *self._describe_digest()),
+            transforms=tuple(describe_transforms()),
             prepared_by=prepared_by,
             files={path: hash_file(self._folder / path) for path in sorted(self._list_files())},
         )

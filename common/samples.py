@@ -4,8 +4,9 @@ A module of `common.sources` or `common.transforms` holds one of them; params ch
 are the arguments that params may give.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor
 
@@ -22,6 +23,17 @@ class Samples(NamedTuple):
     times: Sequence[Any] | None = None  # (samples,) what splits by time compare
     fingerprints: Tensor | None = None  # (samples,) int64, equal where inputs are; `common.data` fills them in
     digests: Sequence[str] | None = None  # (samples,) sha256 of what each was read from, where it has a file of its own
+
+    def select(self, rows: Tensor) -> "Samples":
+        """Return the samples of these rows, (rows,) int64."""
+        places = rows.tolist()
+        fields = {name: value for name, value in self._asdict().items() if value is not None and name != "classes"}
+        return self._replace(
+            **{
+                name: value[rows] if isinstance(value, Tensor) else [value[place] for place in places]
+                for name, value in fields.items()
+            }
+        )
 
 
 class Source:
@@ -54,12 +66,38 @@ class Transform:
         """Return the samples as the next transform gets them; what it does to one depends on no other."""
         raise NotImplementedError
 
+    def describe(self) -> Mapping[str, Any]:
+        """Return its arguments and what it learned of the train samples, as params of one that does the same."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+class Learned(Transform):
+    """A transform that has to see the train samples first: the source is read once more for it."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether its arguments are all there is to know."""
+        raise NotImplementedError
+
+    def learn(self, parts: Iterable[Samples]) -> Self:
+        """Return the transform with what it learns of the train samples, which come as it would get them."""
+        raise NotImplementedError
+
 
 class Fitted(Transform):
-    """A transform of what is computed from all train samples: applied once all are stored, and so the last one."""
+    """A transform by mean and deviation of the train samples: applied once all are stored, and so the last one."""
 
-    def fit(self, statistics: Mapping[str, Tensor]) -> "Affine":
-        """Return what to do to all inputs; `statistics` are mean and std of the train inputs by channel, in float64."""
+    @property
+    def is_complete(self) -> bool:
+        """Say whether its arguments are all there is to know: it is then a transform as others."""
+        raise NotImplementedError
+
+    def fit(self, statistics: Mapping[str, Tensor]) -> Self:
+        """Return the complete transform; `statistics` are mean and std of the train inputs by channel, in float64."""
+        raise NotImplementedError
+
+    def affine(self) -> "Affine":
+        """Return what the complete transform does to inputs that it has seen when it was not."""
         raise NotImplementedError
 
 

@@ -38,16 +38,59 @@ class SplitConfig(Protocol):
     def test_from(self) -> float | str | None: ...
 
 
-def assign_splits(samples: Samples, keys: Tensor, config: SplitConfig) -> Tensor:
+class Strata:
+    """All samples by class, those of each in the order of their hashes: each class has its share in every split.
+
+    A sample that is added moves only those whose hashes are next to the border between two splits.
+    """
+
+    def __init__(self, config: SplitConfig) -> None:
+        if config.split_by == "group" or config.test_from is not None:
+            raise BadSourceError("data.stratify places single samples: it goes with neither split_by: group nor times")
+        self._seed = config.split_seed
+        self._keys: list[Tensor] = []
+        self._classes: list[Tensor] = []
+        self._sorted = torch.zeros(0, dtype=torch.int64)
+        self._positions = torch.zeros(0, dtype=torch.float64)
+
+    def add(self, samples: Samples, keys: Tensor) -> None:
+        """Take in samples. Raises BadSourceError where they do not have one class each."""
+        targets = samples.targets
+        if isinstance(targets, Tensor) and (targets.ndim != 1 or targets.is_floating_point()):
+            raise BadSourceError("data.stratify wants one class for each sample, and targets are something else")
+        self._classes.append(targets.long() if isinstance(targets, Tensor) else hash_names(targets))
+        self._keys.append(keys)
+
+    def finish(self) -> None:
+        """Place all samples that were taken in."""
+        keys, classes = torch.cat(self._keys), torch.cat(self._classes)
+        order = place(keys, self._seed).argsort(stable=True)
+        order = order[classes[order].argsort(stable=True)]  # class by class
+        _, sizes = classes.unique(return_counts=True)
+        ranks = torch.cat([torch.arange(size, dtype=torch.float64) for size in sizes.tolist()])
+        positions = torch.empty(len(keys), dtype=torch.float64)
+        positions[order] = (ranks + 0.5) / torch.repeat_interleave(sizes, sizes)
+        self._sorted, places = keys.sort(stable=True)
+        self._positions = positions[places]
+
+    def place(self, keys: Tensor) -> Tensor:
+        """Return where in [0, 1) each key stands in its class. Raises BadSourceError where one was not taken in."""
+        found = torch.searchsorted(self._sorted, keys).clamp(max=len(self._sorted) - 1)
+        if not torch.equal(self._sorted[found], keys):
+            raise BadSourceError("data.stratify places what is read, and a transform has made other samples of it")
+        return self._positions[found]
+
+
+def assign_splits(samples: Samples, keys: Tensor, config: SplitConfig, strata: Strata | None = None) -> Tensor:
     """Return (samples,) places in `SPLITS`; `keys` are (samples,) int64 that stand for the ids.
 
-    Raises BadSourceError where samples lack what they are to be split by.
+    With `strata`, each class has its share. Raises BadSourceError where samples lack what they are to be split by.
     """
     if config.test_from is not None:
         return _split_by_time(_need(samples.times, "times", "test_from"), config)
     if config.split_by == "group":
         keys = hash_names(_need(samples.groups, "groups", "split_by: group"))
-    positions = place(keys, config.split_seed)
+    positions = strata.place(keys) if strata else place(keys, config.split_seed)
     if samples.splits is not None:
         return _complete(samples.splits, positions, config)
     if config.folds:

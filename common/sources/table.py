@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from common.samples import BadSourceError, Samples, Source
 _BLOCK_BYTES = 2**24  # of text that are parsed at once
 _NUM_ROWS = 2**16  # of a binary file that are read at once
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_MAX_VALUES = 1000  # of a column that becomes indicators
 _KINDS = (*_DELIMITERS, ".parquet", ".feather", ".arrow", ".jsonl", ".ndjson")
 
 
@@ -30,11 +32,12 @@ class Table(Source):
     target: str | tuple[str, ...] | None = None  # the column, or columns of numbers; None: there is nothing to predict
     task: Literal["auto", "classification", "regression"] = "auto"  # auto: numbers with a point are quantities
     inputs: tuple[str, ...] | None = None  # columns; None: all that nothing else names
+    one_hot: tuple[str, ...] = ()  # inputs that become a column of 0 and 1 for each of their values
     id: str | None = None  # column of stable names; None: rows are numbered
     group: str | None = None  # column of what stays in one split
     split: str | None = None  # column of train, valid or test
     time: str | None = None  # column of what data.test_from compares, numbers or ISO 8601
-    missing: Literal["error", "drop"] | float = "error"  # rows without a value, or the number that stands for one
+    missing: Literal["error", "drop", "keep"] | float = "error"  # rows without a value; a number stands for one
     delimiter: str | None = None  # of CSV; None: what the ending says
 
     @property
@@ -88,7 +91,7 @@ class Table(Source):
         self._check_columns(schema.names, str(path))
         inputs = self._choose_inputs(schema.names)
         types = {column: pa.float32() for column in inputs if _is_number(schema.field(column).type)}
-        types |= {column: pa.string() for column in (self.id, self.group, self.split) if column}
+        types |= {column: pa.string() for column in (self.id, self.group, self.split, *self.one_hot) if column}
         yield from csv.open_csv(path, read, parse, csv.ConvertOptions(column_types=types))
 
     def _choose_inputs(self, columns: Sequence[str]) -> list[str]:
@@ -102,7 +105,15 @@ class Table(Source):
         again = sorted({column for column in columns if columns.count(column) > 1})
         if again:
             raise BadSourceError(f"{path} has several columns '{again[0]}'")
-        wanted = [*(self.inputs or ()), *self._list_targets(), self.id, self.group, self.split, self.time]
+        wanted = [
+            *(self.inputs or ()),
+            *self.one_hot,
+            *self._list_targets(),
+            self.id,
+            self.group,
+            self.split,
+            self.time,
+        ]
         for column in wanted:
             if column is not None and column not in columns:
                 known = ", ".join(columns[:10]) + (" …" if len(columns) > 10 else "")
@@ -116,7 +127,7 @@ class Table(Source):
         others = [*self._list_targets(), *filter(None, (self.id, self.group, self.split, self.time))]
         for column in (*inputs, *others):
             is_missing = _find_missing(rows.column(column))
-            if not is_missing.any():
+            if not is_missing.any() or (self.missing == "keep" and column in inputs):
                 continue
             if self.missing == "drop":
                 kept = ~is_missing
@@ -129,13 +140,46 @@ class Table(Source):
 
     def _read_inputs(self, rows: pa.RecordBatch, path: str) -> Any:
         columns = self._choose_inputs(rows.schema.names)
-        if len(columns) == 1 and _is_text(rows.schema.field(columns[0]).type):
+        if len(columns) == 1 and not self.one_hot and _is_text(rows.schema.field(columns[0]).type):
             return _read_texts(rows, columns[0])
-        matrix = np.empty((len(rows), len(columns)), dtype=np.float32)
-        for place, column in enumerate(columns):
-            fill = self.missing if isinstance(self.missing, int | float) else None
-            matrix[:, place] = _read_numbers(rows, column, path, fill)
+        matrix = np.empty((len(rows), len(self._name_inputs(columns))), dtype=np.float32)
+        place = 0
+        for column in columns:
+            if column in self.one_hot:
+                values = self._values[column]
+                found = compute.index_in(
+                    pa.array(_read_texts(rows, column), pa.string()), value_set=pa.array(values, pa.string())
+                )
+                width = len(values)
+                matrix[:, place : place + width] = found.fill_null(-1).to_numpy()[:, None] == np.arange(width)
+            else:
+                width, fill = 1, self.missing if isinstance(self.missing, int | float) else None
+                matrix[:, place] = _read_numbers(rows, column, path, fill)
+            place += width
         return torch.from_numpy(matrix)
+
+    def _name_inputs(self, columns: Sequence[str]) -> list[str]:
+        """Return what each number of a sample is called."""
+        named = (
+            [f"{name}={value}" for value in self._values[name]] if name in self.one_hot else [name] for name in columns
+        )
+        return [name for names in named for name in names]
+
+    @cached_property
+    def _values(self) -> Mapping[str, list[str]]:
+        """The values of each column that becomes indicators, by alphabet: the files are read once more for them."""
+        found: dict[str, set[str]] = {column: set() for column in self.one_hot}
+        for path in _list_files(Path(self.path)) if self.one_hot else ():
+            with _explain(path):
+                for rows in self._read(path):
+                    for column, values in found.items():
+                        values.update(text for text in _read_texts(rows, column) if text is not None)
+                        if len(values) > _MAX_VALUES:
+                            hint = "data.source.one_hot is for columns of few values"
+                            raise BadSourceError(
+                                f"{path}: column '{column}' has more than {_MAX_VALUES} values; {hint}"
+                            )
+        return {column: sorted(values) for column, values in found.items()}
 
     def _read_targets(self, rows: pa.RecordBatch, path: str) -> Tensor | Sequence[str]:
         targets = self._list_targets()
@@ -192,7 +236,7 @@ def _read_numbers(rows: pa.RecordBatch, column: str, path: str, fill: float | No
     if pa.types.is_decimal(values.type):
         values = values.cast(pa.float64())
     if not _is_number(values.type):
-        hint = "data.source.inputs names the columns to take"
+        hint = "data.source.inputs names the columns to take, data.source.one_hot those of few values"
         raise BadSourceError(f"{path}: column '{column}' holds {values.type}, no numbers; {hint}")
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.int8())

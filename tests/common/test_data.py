@@ -162,3 +162,48 @@ def test_module_may_read_in_parts() -> None:
 def test_source_must_be_given_when_a_data_module_is_written() -> None:
     with pytest.raises(BadSourceError, match="there is no source"):
         prepare(DataModule(CONFIG))
+
+
+class Shares(Dots):
+    """Dots in parts, of which some classes are rare."""
+
+    def read(self) -> Iterator[Samples]:  # type: ignore[override]
+        """Yield ten at a time."""
+        whole = super().read()._replace(targets=(torch.arange(self.num_samples) % 10 == 0).long(), classes=("a", "b"))
+        yield from (whole.select(rows) for rows in torch.arange(self.num_samples).split(10))
+
+
+def test_each_class_has_its_share_when_params_say_so() -> None:
+    dataset = prepare(Shares(replace(CONFIG, valid_fraction=0.25, test_fraction=0.5, stratify=True)))
+    counts = {name: dataset.split(name).tensors[1].bincount().tolist() for name in SPLITS}
+    assert counts == {"train": [14, 2], "valid": [13, 1], "test": [27, 3]}
+
+
+def test_strata_are_those_of_images_that_processes_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_folder, "_NUM_IMAGES", 7)
+    monkeypatch.setattr(workers, "count_cores", lambda: 2)
+    dataset = prepare(DataModule(Config(source=write_images(tmp_path, 100), stratify=True)))
+    assert [dataset.split(name).tensors[1].bincount().tolist() for name in SPLITS] == [[35, 35], [5, 5], [10, 10]]
+
+
+def test_transforms_learn_of_train_samples_alone(tmp_path: Path) -> None:
+    words = "".join(f"word{place}\n" for place in range(100))
+    (tmp_path / "lines.txt").write_text(words)
+    source = {"name": "text", "path": str(tmp_path / "lines.txt"), "sample": "line"}
+    tokenise = {"name": "tokenise", "length": 1, "max_words": 1000}
+    dataset = prepare(DataModule(Config(source=source, transforms=(tokenise,), duplicates="allow")))
+    assert len(dataset.metadata.transforms[0]["words"]) == len(dataset.train)
+    assert sorted(dataset.train.tensors[0].flatten().tolist()) == list(range(2, 2 + len(dataset.train)))
+    assert set(dataset.test.tensors[0].flatten().tolist()) == {1}
+
+
+def test_transforms_of_the_metadata_do_the_same_again(tmp_path: Path) -> None:
+    (tmp_path / "holes.csv").write_text(
+        "a,b\n" + "".join(f"{place},{'' if place % 3 else place}\n" for place in range(60))
+    )
+    source = {"name": "table", "path": str(tmp_path / "holes.csv"), "missing": "keep"}
+    first = prepare(DataModule(Config(source=source, transforms=({"name": "impute"}, {"name": "normalise"}))))
+    again = prepare(DataModule(Config(source=source, transforms=first.metadata.transforms)))
+    assert [choice["name"] for choice in first.metadata.transforms] == ["impute", "normalise"]
+    assert torch.allclose(first.train.tensors[0], again.train.tensors[0], atol=1e-5)
+    assert first.train.tensors[0].mean(dim=0).tolist() == pytest.approx([0, 0], abs=1e-6)

@@ -10,7 +10,7 @@ from common.data import Config
 from common.dataset import SPLITS
 from common.hashing import find_keys
 from common.samples import BadSourceError, Samples
-from common.splits import assign_splits
+from common.splits import Strata, assign_splits
 
 CONFIG = Config(valid_fraction=0.1, test_fraction=0.2)
 
@@ -104,3 +104,69 @@ def test_splitting_is_refused_when(fields: dict[str, Any], config: dict[str, Any
     with pytest.raises(BadSourceError) as caught:
         split(make(**fields), Config(**config))
     assert str(caught.value).startswith(message)
+
+
+def stratify(samples: Samples, config: Config = CONFIG) -> dict[str, list[str]]:
+    """Return the splits of the samples of each class."""
+    strata = Strata(config)
+    for part in (samples.select(torch.arange(0, 100)), samples.select(torch.arange(100, len(samples.ids)))):
+        strata.add(part, find_keys(part.ids))
+    strata.finish()
+    splits = assign_splits(samples, find_keys(samples.ids), config, strata)
+    found: dict[str, list[str]] = {}
+    for label, split in zip(samples.targets, splits.tolist(), strict=True):
+        found.setdefault(str(label), []).append(SPLITS[split])
+    return found
+
+
+LABELS = ["rare" if place % 50 == 7 else "odd" if place % 2 else "even" for place in range(500)]
+
+
+def test_each_class_has_its_share_in_every_split() -> None:
+    found = {label: Counter(splits) for label, splits in stratify(make(targets=LABELS)).items()}
+    assert found["rare"] == {"train": 7, "valid": 1, "test": 2}
+    assert found["even"] == {"train": 175, "valid": 25, "test": 50}
+
+
+def test_class_indices_are_stratified_as_labels_are() -> None:
+    found = stratify(make(targets=torch.tensor([label == "rare" for label in LABELS]).long()))
+    assert Counter(found["tensor(1)"]) == {"train": 7, "valid": 1, "test": 2}
+
+
+def test_order_of_samples_does_not_matter_to_strata() -> None:
+    backwards = make(targets=LABELS[::-1], ids=torch.arange(500).flip(0))
+    assert stratify(backwards)["rare"] == stratify(make(targets=LABELS))["rare"][::-1]
+
+
+def test_added_samples_move_few_between_strata() -> None:
+    before, after = stratify(make(targets=LABELS)), stratify(make(510, targets=[*LABELS, *["even"] * 10]))
+    assert after["odd"] == before["odd"]
+    moved = sum(one != other for one, other in zip(before["even"], after["even"], strict=False))
+    assert moved <= 6
+
+
+def test_folds_of_strata_have_each_class() -> None:
+    config = Config(folds=5, fold=3, valid_fraction=0.0)
+    assert Counter(stratify(make(targets=LABELS), config)["rare"]) == {"train": 8, "test": 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "message"),
+    [
+        (Config(split_by="group"), {"groups": ["a"] * 500}, "neither split_by: group nor times"),
+        (Config(test_from=3), {"times": range(500)}, "neither split_by: group nor times"),
+        (CONFIG, {}, "one class for each sample"),
+        (CONFIG, {"targets": torch.zeros(500, 2)}, "one class for each sample"),
+    ],
+)
+def test_what_has_no_strata_is_refused(config: Config, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadSourceError, match=message):
+        stratify(make(**fields), config)
+
+
+def test_samples_that_a_transform_made_have_no_strata() -> None:
+    strata = Strata(CONFIG)
+    strata.add(make(targets=LABELS), torch.arange(500))
+    strata.finish()
+    with pytest.raises(BadSourceError, match="a transform has made other samples"):
+        strata.place(torch.tensor([3, 700]))

@@ -155,6 +155,41 @@ def test_a_number_stands_for_a_missing_input_when_params_say_so(tmp_path: Path) 
     assert samples.inputs.tolist() == [[1, 1], [-1, 2], [3, 3], [-1, -1]]
 
 
+def test_missing_inputs_stay_not_a_number_when_params_say_so(tmp_path: Path) -> None:
+    for ending in ("csv", "parquet"):
+        path = write(tmp_path / f"holes.{ending}", HOLES)
+        samples = read(Table(path, inputs=("a", "b"), missing="keep"))
+        assert samples.inputs.isnan().tolist() == [[False, False], [True, False], [False, False], [True, True]]
+
+
+def test_missing_target_is_an_error_although_inputs_may_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(BadSourceError, match="no value in column 'c' of row 2"):
+        read(Table(write(tmp_path / "holes.parquet", HOLES), target="c", inputs=("a", "b"), missing="keep"))
+
+
+# Columns of few values
+
+
+RIDES = pa.table({"age": [3.0, 4.0, 5.0], "class": [3, 1, 3], "sex": ["f", "m", None]})
+
+
+def test_columns_of_few_values_become_indicators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_NUM_ROWS", 1)
+    samples = read(Table(write(tmp_path / "rides.parquet", RIDES), one_hot=("sex", "class"), missing="keep"))
+    assert samples.inputs.tolist() == [[3, 0, 1, 1, 0], [4, 1, 0, 0, 1], [5, 0, 1, 0, 0]]
+
+
+def test_empty_text_is_a_value(tmp_path: Path) -> None:
+    samples = read(Table(write(tmp_path / "rides.csv", RIDES), inputs=("sex",), one_hot=("sex",)))
+    assert samples.inputs.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+
+
+def test_column_of_many_values_becomes_no_indicators(tmp_path: Path) -> None:
+    path = write(tmp_path / "many.csv", pa.table({"name": [f"name {place}" for place in range(1001)]}))
+    with pytest.raises(BadSourceError, match="column 'name' has more than 1000 values"):
+        read(Table(path, one_hot=("name",)))
+
+
 # What is refused
 
 
@@ -164,6 +199,7 @@ def test_a_number_stands_for_a_missing_input_when_params_say_so(tmp_path: Path) 
         ({"target": "speices"}, "{path} has no column 'speices': there are length, petals, species"),
         ({"inputs": ("size",)}, "{path} has no column 'size'"),
         ({"id": "key"}, "{path} has no column 'key'"),
+        ({"one_hot": ("colour",)}, "{path} has no column 'colour'"),
         ({}, "{path}: column 'species' holds string, no numbers; data.source.inputs names the columns to take"),
         ({"target": ("length", "petals", "species")}, "{path} has no column that is left for inputs"),
         ({"target": "species", "task": "regression"}, "{path}: column 'species' holds string, no numbers"),

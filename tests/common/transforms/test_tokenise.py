@@ -12,6 +12,11 @@ from common.samples import BadSourceError, Samples
 from common.transforms.tokenise import Tokenise
 
 
+def make(*texts: str) -> Samples:
+    """Return samples that are nothing but texts."""
+    return Samples(list(texts), torch.zeros(len(texts)), torch.arange(len(texts)))
+
+
 def tokenise(texts: Any, **options: Any) -> Any:
     """Return the rows of texts as lists."""
     inputs = Tokenise(**options)(Samples(texts, torch.zeros(len(texts)), torch.arange(len(texts)))).inputs
@@ -60,3 +65,29 @@ def test_vocabulary_is_refused_when(tmp_path: Path, content: bytes | None, messa
 def test_numbers_are_refused() -> None:
     with pytest.raises(BadSourceError, match=r"^'tokenise' wants texts, and the inputs are \(4,\) float32$"):
         tokenise(torch.zeros(2, 4), length=3)
+
+
+def test_most_frequent_words_of_the_train_samples_become_the_vocabulary() -> None:
+    learning = Tokenise(length=4, max_words=3, lowercase=True)
+    assert not learning.is_complete
+    learned = learning.learn([make("b b a"), make("A c d", "D c.")])
+    assert learned.is_complete
+    assert learned.describe() == {
+        "length": 4, "vocabulary": None, "max_words": None, "words": ("a", "b", "c"), "lowercase": True
+    }  # fmt: skip
+    assert learned(make("C b x")).inputs.tolist() == [[4, 3, 1, 0]]
+
+
+def test_words_of_a_file_are_described(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("a\nb\n")
+    assert Tokenise(3, vocabulary=str(tmp_path / "words.txt")).describe()["words"] == ["a", "b"]
+
+
+def test_train_samples_without_a_word_are_refused() -> None:
+    with pytest.raises(BadSourceError, match="no word in the train samples"):
+        Tokenise(3, max_words=3).learn([make(" ")])
+
+
+def test_two_vocabularies_are_refused() -> None:
+    with pytest.raises(BadSourceError, match="one of max_words and words"):
+        assert Tokenise(3, max_words=3, words=("a",)).is_complete
