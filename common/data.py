@@ -136,7 +136,7 @@ class DataModule:
             yield samples.select((splits == SPLITS.index("train")).nonzero().flatten())
 
     def _read_parts(self, finish: Callable[[Samples], Samples]) -> Iterator[Samples]:
-        """Yield the parts that are read, as `finish` returns them; several processes do it where there is much to do."""
+        """Yield the parts that are read, as `finish` returns them; where there is much to decode, processes do it."""
         if type(self).read is DataModule.read and self.source.decodes:
             yield from map(_unpack, map_in_order(partial(_load, self.source, finish), self.source.parts()))
             return

@@ -27,13 +27,12 @@ class Samples(NamedTuple):
     def select(self, rows: Tensor) -> "Samples":
         """Return the samples of these rows, (rows,) int64."""
         places = rows.tolist()
-        fields = {name: value for name, value in self._asdict().items() if value is not None and name != "classes"}
-        return self._replace(
-            **{
-                name: value[rows] if isinstance(value, Tensor) else [value[place] for place in places]
-                for name, value in fields.items()
-            }
-        )
+        chosen: dict[str, Any] = {
+            name: value[rows] if isinstance(value, Tensor) else [value[place] for place in places]
+            for name, value in self._asdict().items()
+            if value is not None and name != "classes"
+        }
+        return self._replace(**chosen)
 
 
 class Source:

@@ -66,7 +66,7 @@ class Strata:
         keys, classes = torch.cat(self._keys), torch.cat(self._classes)
         order = place(keys, self._seed).argsort(stable=True)
         order = order[classes[order].argsort(stable=True)]  # class by class
-        _, sizes = classes.unique(return_counts=True)
+        sizes = torch.unique(classes, return_counts=True)[1]
         ranks = torch.cat([torch.arange(size, dtype=torch.float64) for size in sizes.tolist()])
         positions = torch.empty(len(keys), dtype=torch.float64)
         positions[order] = (ranks + 0.5) / torch.repeat_interleave(sizes, sizes)
