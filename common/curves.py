@@ -1,5 +1,6 @@
 """Curves of a classifier, as few points as a plot needs: calibration, ROC, and precision over recall.
 
+Where places of samples have classes, as pixels do, a place counts as a sample.
 ROC and precision-recall are averages over classes, each against the rest; a class that no sample has, or that all have,
 does not count.
 """
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn.functional import one_hot
 
+from common.dataset import NO_CLASS
 from common.metrics import Predictions
 
 Row = dict[str, float]
@@ -20,13 +23,15 @@ NUM_BINS = 10
 # Where classifiers differ is at few false positives: the points lie the closer, the nearer to 0.
 RATES = np.linspace(0, 1, 101) ** 2
 RECALLS = np.linspace(0, 1, 101)
+MAX_PLACES = 2**17  # of samples that count; of more, so many at even distances
 
 
 class Curves:
     """The curves of predictions of one class a sample, or of several."""
 
     def __init__(self, predictions: Predictions) -> None:
-        logits, targets = predictions.logits.double(), predictions.targets
+        logits, targets = list_places(predictions)
+        logits = logits.double()
         if targets.ndim == 1:
             self._probabilities, self._hits = logits.softmax(dim=1), one_hot(targets, logits.shape[1]).bool()
             best = self._probabilities.argmax(dim=1, keepdim=True)
@@ -75,6 +80,19 @@ class Curves:
             if 0 < hits.sum() < len(hits):
                 counts.append(_count_positives(probabilities, hits))
         return counts
+
+
+def list_places(predictions: Predictions) -> tuple[Tensor, Tensor]:
+    """Return logits (places, classes), and targets (places,) or as logits, of the places that have a class."""
+    logits, targets = predictions.logits, predictions.targets
+    if logits.ndim == 2:
+        return logits, targets
+    logits = logits.movedim(1, -1).flatten(0, -2)
+    targets = targets.flatten() if predictions.has_one_class else targets.movedim(1, -1).flatten(0, -2)
+    kept = torch.arange(0, len(targets), -(-len(targets) // MAX_PLACES))
+    if predictions.has_one_class:
+        kept = kept[targets[kept] != NO_CLASS]
+    return logits[kept], targets[kept]
 
 
 def _count_positives(scores: Array, hits: Array) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ Override `read` for samples from elsewhere, `transform` for another preparation 
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,6 +18,7 @@ from common.config import Fraction, NonNegativeInt, PositiveInt, SourceChoice, T
 from common.dataset import SPLITS, Metadata
 from common.dataset_writer import DatasetWriter
 from common.hashing import find_keys, hash_rows
+from common.joining import Joined
 from common.samples import Affine, BadSourceError, Fitted, Learned, Samples, Source, Transform
 from common.splits import Strata, assign_splits
 from common.workers import map_in_order
@@ -32,6 +33,7 @@ class Config:
     """Params of the section `data`."""
 
     source: SourceChoice | None = None  # a module of common.sources, and the arguments of its class
+    sources: Mapping[str, SourceChoice] = field(default_factory=dict)  # instead: several, joined under these names
     transforms: tuple[TransformChoice, ...] = ()  # of common.transforms, in this order
     valid_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
@@ -54,15 +56,18 @@ class DataModule:
     @property
     def name(self) -> str:
         """What the data are called in metadata."""
-        return self.source.name if self.config.source else type(self).__name__
+        return self.source.name if self._has_source else type(self).__name__
 
     @cached_property
     def source(self) -> Source:
         """The source that the params name. Raises BadSourceError where they name none."""
-        if not self.config.source:
+        if not self._has_source:
             raise BadSourceError("there is no source: set data.source, or override `read` in data.py")
-        source: Source = build_choice("common.sources", Source, self.config.source)
-        return source
+        if self.config.source and self.config.sources:
+            raise BadSourceError("there are data.source and data.sources: set one of them to null")
+        if self.config.source:
+            return _build_source(self.config.source)
+        return Joined({name: _build_source(choice) for name, choice in self.config.sources.items()})
 
     @cached_property
     def transforms(self) -> list[Transform]:
@@ -75,7 +80,11 @@ class DataModule:
 
     def describe(self) -> tuple[Mapping[str, Any], ...]:
         """Return name and sha256 of what was read, for the metadata."""
-        return self.source.describe() if self.config.source else ()
+        return self.source.describe() if self._has_source else ()
+
+    @property
+    def _has_source(self) -> bool:
+        return bool(self.config.source or self.config.sources)
 
     def transform(self, samples: Samples) -> Samples:
         """Return samples as the model is to see them; by default what the params say is done. May see parts alone."""
@@ -161,6 +170,11 @@ class DataModule:
             log.warning(found)
             return
         raise BadSourceError(f"{found}; data.duplicates: warn accepts it, data.split_by: group keeps groups together")
+
+
+def _build_source(choice: SourceChoice) -> Source:
+    source: Source = build_choice("common.sources", Source, choice)
+    return source
 
 
 def _drop_inputs(samples: Samples) -> Samples:

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 SPLITS = ("train", "valid", "test")
+NO_CLASS = -100  # a target that counts nowhere, as losses of torch have it by default
 _NUM_READERS = 2  # files that are hashed at once
 _NUM_BYTES_CHECKED_FIRST = 2**26
 _HASHED_BYTES = 2**20  # at once

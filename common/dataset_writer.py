@@ -10,7 +10,7 @@ import orjson
 import torch
 from torch import Tensor
 
-from common.dataset import SPLITS, Batch, Metadata, describe_dtype, hash_file, tensor_path, write_metadata
+from common.dataset import NO_CLASS, SPLITS, Batch, Metadata, describe_dtype, hash_file, tensor_path, write_metadata
 from common.moments import Moments
 from common.samples import Affine, BadSourceError, Samples
 from common.tensor_file import TensorFile, open_rows
@@ -239,19 +239,29 @@ class DatasetWriter:
 
 
 def check_targets(split: str, targets: Tensor, num_classes: int, find_name: Callable[[str, int], str]) -> None:
-    """Check class indices; without classes, or where a sample may have several, there are none.
+    """Check class indices, of samples or of places in them; without classes there are none.
 
     Raises BadTargetError, naming the sample by what `find_name` makes of its split and row.
     """
-    if not num_classes or targets.ndim != 1 or targets.is_floating_point():
+    if not num_classes or targets.is_floating_point():
         return
-    outside = ((targets < 0) | (targets >= num_classes)).nonzero()
-    if len(outside):
-        row = int(outside[0])
+    allowed = NO_CLASS if targets.ndim > 1 else 0  # places in a sample may have no class
+    blocks = torch.split(targets, max(1, _NUM_BYTES_AT_ONCE // max(1, targets[:1].nbytes)))
+    is_outside = torch.cat([_find_outside(rows, num_classes, allowed) for rows in blocks])
+    if is_outside.any():
+        row = int(is_outside.nonzero()[0])
+        values = targets[row].flatten()
+        found = values[_find_outside(values, num_classes, allowed)][0]
         raise BadTargetError(
-            f"{len(outside)} samples of the {split} split have no class: sample {find_name(split, row)} has the target "
-            f"{int(targets[row])}, and there are {num_classes} classes, 0 … {num_classes - 1}"
+            f"{int(is_outside.sum())} samples of the {split} split have no class: sample {find_name(split, row)} has "
+            f"the target {int(found)}, and there are {num_classes} classes, 0 … {num_classes - 1}"
         )
+
+
+def _find_outside(targets: Tensor, num_classes: int, allowed: int) -> Tensor:
+    """Return which samples, (samples,), have a target that is none of the classes, nor what is allowed besides."""
+    outside = ((targets < 0) | (targets >= num_classes)) & (targets != allowed)
+    return outside.flatten(1).any(dim=1) if targets.ndim > 1 else outside
 
 
 def has_statistics(dtype: torch.dtype) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from common import engine
 from common.config import MetricChoice
+from common.dataset import NO_CLASS
 from common.engine import Engine
 from common.loader import Loader
 from common.metrics import Metric, Predictions, build_metric
@@ -25,18 +26,26 @@ class Config:
 
 
 def cross_entropy(predictions: Predictions, config: Config) -> float:
-    """Return the mean negative log-likelihood of the targets, in nats."""
+    """Return the mean negative log-likelihood of the targets, in nats, over samples."""
     return cross_entropies(predictions, config).mean().item()
 
 
 def cross_entropies(predictions: Predictions, config: Config) -> Tensor:
-    """Return the negative log-likelihood of each target, in nats; of shape (samples,)."""
-    return nn.functional.cross_entropy(predictions.logits.double(), predictions.targets, reduction="none")
+    """Return the negative log-likelihood of each target, in nats, the mean of its places; of shape (samples,)."""
+    logits, targets = predictions.logits.double(), predictions.targets
+    values = nn.functional.cross_entropy(logits, targets, reduction="none", ignore_index=NO_CLASS)
+    return _average_places(values, targets) if predictions.has_one_class else values
 
 
 def correct(predictions: Predictions, config: Config) -> Tensor:
-    """Return 1 where the most likely class is the target, else 0; of shape (samples,)."""
-    return (predictions.logits.argmax(dim=1) == predictions.targets).double()
+    """Return 1 where the most likely class is the target, else 0, the mean of its places; of shape (samples,)."""
+    return _average_places((predictions.logits.argmax(dim=1) == predictions.targets).double(), predictions.targets)
+
+
+def _average_places(values: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean of each sample's places that have a class, 0 where none has; (samples, …) → (samples,)."""
+    counted = (targets != NO_CLASS).flatten(1) if targets.ndim > 1 else (targets != NO_CLASS)[:, None]
+    return (values.reshape(counted.shape) * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
 
 
 class Evaluator(Engine):
@@ -64,10 +73,9 @@ class Evaluator(Engine):
     def scores(self, predictions: Predictions) -> dict[str, Tensor]:
         """Return numbers of each sample by name, for statistics on pairs; each of shape (samples,).
 
-        They are `correct`, where a sample has one class, and those of the metrics that say `per_sample`.
+        They are `correct`, where samples or places have one class, and those of the metrics that say `per_sample`.
         """
-        has_one_class = predictions.targets.ndim == 1 and not predictions.targets.is_floating_point()
-        scores = {"correct": correct(predictions, self.config)} if has_one_class else {}
+        scores = {"correct": correct(predictions, self.config)} if predictions.has_one_class else {}
         for name, metric in self.kept_metrics().items():
             if metric.per_sample:
                 scores[name] = metric.per_sample(predictions, self.config)

@@ -1,4 +1,4 @@
-"""Files in a folder per class, below folders of splits or not."""
+"""Files in a folder, perhaps one per class, below folders of splits or not."""
 
 import os
 from collections.abc import Iterator
@@ -14,14 +14,21 @@ def list_labelled_files(root: str, endings: tuple[str, ...]) -> Iterator[tuple[s
     Folders train, valid and test, alone, are splits; the class is the first folder below. Raises BadSourceError where
     there is no such folder.
     """
-    if not os.path.isdir(root):
-        raise BadSourceError(f"there is no folder '{root}'")
-    folders = _list_folders(root)
-    if folders and set(folders) <= set(SPLITS):
-        for split in folders:
-            yield from ((f"{split}/{name}", label, split) for name, label in _list_classes(f"{root}/{split}", endings))
-    else:
+    splits = _list_splits(root)
+    for split in splits:
+        yield from ((f"{split}/{name}", label, split) for name, label in _list_classes(f"{root}/{split}", endings))
+    if not splits:
         yield from ((name, label, "") for name, label in _list_classes(root, endings))
+
+
+def list_files(root: str, endings: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield path below `root` and split, or no split, of each file that ends so, in alphabetical order.
+
+    Raises BadSourceError where there is no such folder.
+    """
+    for split in _list_splits(root) or [""]:
+        names = sorted(_list_files(root, f"{split}/" if split else "", endings))
+        yield from ((name, split) for name in names)
 
 
 def open_inside(root: str, name: str) -> BinaryIO:
@@ -32,6 +39,14 @@ def open_inside(root: str, name: str) -> BinaryIO:
         return open(f"{root}/{name}", "rb")  # whoever asks closes it
     except OSError as error:
         raise BadSourceError(f"'{name}' cannot be read: {error.strerror}") from error
+
+
+def _list_splits(root: str) -> list[str]:
+    """Return the folders of splits, none where there are others. Raises BadSourceError where there is no folder."""
+    if not os.path.isdir(root):
+        raise BadSourceError(f"there is no folder '{root}'")
+    folders = _list_folders(root)
+    return folders if set(folders) <= set(SPLITS) else []
 
 
 def _list_folders(root: str) -> list[str]:

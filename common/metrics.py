@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import classification, regression
 
 from common.config import MetricChoice
+from common.dataset import NO_CLASS
 
 _TASKS = ("Binary", "Multiclass", "Multilabel")
 
@@ -17,9 +18,14 @@ _TASKS = ("Binary", "Multiclass", "Multilabel")
 class Predictions(NamedTuple):
     """What the model said of every test sample, on the CPU."""
 
-    logits: Tensor  # (samples, classes)
-    targets: Tensor  # (samples,) class indices; (samples, classes) of 0 and 1 where a sample may have several
+    logits: Tensor  # (samples, classes), or (samples, classes, …) with places, as pixels, that have a class each
+    targets: Tensor  # (samples, …) class indices, or NO_CLASS; as logits, of 0 and 1, where there may be several
     ids: Tensor  # (samples,)
+
+    @property
+    def has_one_class(self) -> bool:
+        """Say whether each sample, or each place in it, has one class."""
+        return self.targets.ndim == self.logits.ndim - 1 and not self.targets.is_floating_point()
 
 
 class Metric(NamedTuple):
@@ -53,9 +59,11 @@ class TorchMetric:
         return float(value)
 
     def fill(self, predictions: Predictions) -> dict[str, Any]:
-        """Return the arguments, num_classes and num_labels taken from the data where they are absent."""
+        """Return the arguments; num_classes, num_labels, ignore_index come from the data where they are absent."""
         parameters = inspect.signature(_find_class(self.class_name)).parameters
-        sizes = {name: predictions.logits.shape[-1] for name in ("num_classes", "num_labels") if name in parameters}
+        sizes = {name: predictions.logits.shape[1] for name in ("num_classes", "num_labels") if name in parameters}
+        if "ignore_index" in parameters and predictions.has_one_class and (predictions.targets == NO_CLASS).any():
+            sizes["ignore_index"] = NO_CLASS
         lists = {key: list(value) if isinstance(value, tuple) else value for key, value in self.arguments.items()}
         return {**sizes, **lists}
 
@@ -71,7 +79,7 @@ class TorchMetric:
             return outputs.sigmoid()
         if self.class_name.startswith("Binary"):
             return outputs.softmax(dim=1)[:, 1] if outputs.shape[1] == 2 else outputs.sigmoid().squeeze(1)
-        return outputs.squeeze(1) if predictions.targets.ndim == 1 else outputs
+        return outputs.squeeze(1) if predictions.targets.ndim < outputs.ndim else outputs
 
 
 def build_metric(name: str, choice: MetricChoice) -> Metric:

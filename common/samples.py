@@ -6,7 +6,7 @@ are the arguments that params may give.
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeGuard
 
 from torch import Tensor
 
@@ -105,6 +105,11 @@ class Affine(NamedTuple):
 
     scale: Tensor  # (channels,)
     shift: Tensor  # (channels,)
+
+
+def are_masks(targets: Tensor | Sequence[str], images: Tensor) -> TypeGuard[Tensor]:
+    """Say whether targets are (samples, height, width), a number for each pixel of the images."""
+    return isinstance(targets, Tensor) and targets.ndim == 3 and targets.shape[1:] == images.shape[2:]
 
 
 class BadSourceError(ValueError):

@@ -27,7 +27,7 @@ from common.config import (
     PositiveInt,
     SchedulerChoice,
 )
-from common.dataset import Batch
+from common.dataset import NO_CLASS, Batch
 from common.engine import Engine, log
 from common.loader import Loader
 from common.loggers import Loggers
@@ -96,7 +96,7 @@ class Trainer(Engine):
     # What an experiment overrides
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of a batch: outputs (batch, classes), targets (batch,).
+        """Return the mean loss of a batch: outputs (batch, classes), targets (batch,); or with places, (…), at the end.
 
         One output of (batch, 1) for quantities (batch,) is taken as one a sample: torch would compare each with all.
         """
@@ -115,8 +115,10 @@ class Trainer(Engine):
         """Return the means over a validation batch, by name; in the history they are `valid_…`."""
         outputs = model(batch.inputs)
         values = {"loss": self.loss(outputs, batch.targets)}
-        if outputs.ndim == 2 and not batch.targets.is_floating_point():
-            values["accuracy"] = (outputs.argmax(dim=1) == batch.targets).double().mean()
+        if batch.targets.ndim == outputs.ndim - 1 and not batch.targets.is_floating_point():
+            counted = batch.targets != NO_CLASS
+            hits = (outputs.argmax(dim=1) == batch.targets) & counted
+            values["accuracy"] = hits.double().sum() / counted.sum().clamp(min=1)
         return values
 
     def build_optimizer(self, module: nn.Module, choice: OptimizerChoice) -> Optimizer:

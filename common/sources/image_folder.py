@@ -1,4 +1,4 @@
-"""Folders of images: one folder a class, below train, valid and test or not; or a table that says the labels."""
+"""Folders of images: one folder a class, below train, valid and test or not; or a table of labels; or masks."""
 
 import hashlib
 import io
@@ -13,13 +13,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common.config import DataPath, PositiveInt
-from common.labelled_files import list_labelled_files, open_inside
+from common.config import DataPath, NonNegativeInt, PositiveInt
+from common.dataset import NO_CLASS
+from common.labelled_files import list_files, list_labelled_files, open_inside
 from common.samples import BadSourceError, Samples, Source
 from common.sources.table import Table
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _NUM_IMAGES = 256  # that are decoded together
+_UNREADABLE = (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError)
 _MODES = {"rgb": "RGB", "grey": "L"}
 
 Part = list[tuple[str, str, str]]  # path in the folder, label, split or nothing
@@ -35,6 +37,9 @@ class ImageFolder(Source):
     labels: DataPath | None = None  # a table instead of folders
     file: str = "file"  # its column of paths below `path`
     label: str = "label"  # its column of labels
+    masks: DataPath | None = None  # instead of both: a folder with a .png of the same path for each image
+    classes: tuple[str, ...] = ()  # what the numbers in masks stand for, from 0
+    ignored: NonNegativeInt = 255  # the number of pixels that have no class
 
     decodes = True
 
@@ -45,7 +50,7 @@ class ImageFolder(Source):
 
     def parts(self) -> Iterator[Part]:
         """Yield paths, labels and splits of some images, in alphabetical order. Raises BadSourceError without any."""
-        images = list(self._list_named() if self.labels else list_labelled_files(self.path, _ENDINGS))
+        images = list(self._list_images())
         if not images:
             raise BadSourceError(f"'{self.path}' has no images: wanted {self.path}/CLASS/IMAGE.png or the like")
         for start in range(0, len(images), _NUM_IMAGES):
@@ -57,6 +62,7 @@ class ImageFolder(Source):
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # of a file that is truncated, or has far too many pixels
             images = [self._decode(name, content) for (name, _, _), content in zip(part, contents, strict=True)]
+            targets = self._read_masks(part, images) if self.masks else [label for _, label, _ in part]
         shapes = {image.shape for image in images}
         if len(shapes) > 1:
             odd = next(place for place, image in enumerate(images) if image.shape != images[0].shape)
@@ -64,17 +70,55 @@ class ImageFolder(Source):
             raise BadSourceError(f"images differ: {sizes[0]} and {sizes[1]}; data.source.size resizes them")
         return Samples(
             inputs=_stack(images),
-            targets=[label for _, label, _ in part],
+            targets=targets,
+            classes=self.classes,
             ids=[name for name, _, _ in part],
             splits=[split for _, _, split in part] if part[0][2] else None,
             digests=[hashlib.sha256(content).hexdigest() for content in contents],
         )
+
+    def _list_images(self) -> Iterator[tuple[str, str, str]]:
+        if self.masks is None:
+            yield from self._list_named() if self.labels else list_labelled_files(self.path, _ENDINGS)
+            return
+        if not self.classes:
+            raise BadSourceError("data.source.masks needs data.source.classes: what the numbers in masks stand for")
+        yield from ((name, "", split) for name, split in list_files(self.path, _ENDINGS))
 
     def _list_named(self) -> Iterator[tuple[str, str, str]]:
         table = Table(str(self.labels), target=self.label, task="classification", inputs=(self.file,), id=self.file)
         for part in table.parts():
             samples = table.load(part)
             yield from ((name, label, "") for name, label in zip(samples.ids, samples.targets, strict=True))
+
+    def _read_masks(self, part: Part, images: Sequence[np.ndarray]) -> Tensor:
+        """Return (samples, height, width) int64, of the sizes of the images."""
+        masks = []
+        for (name, _, _), image in zip(part, images, strict=True):
+            path = str(Path(name).with_suffix(".png"))
+            mask = self._decode_mask(path, _read(str(self.masks), path))
+            if mask.shape != image.shape[:2]:
+                sizes = [" × ".join(map(str, array.shape[:2])) for array in (mask, image)]
+                raise BadSourceError(f"the mask '{path}' is {sizes[0]}, and its image {sizes[1]}")
+            if (odd := mask[(mask >= len(self.classes)) & (mask != self.ignored)]).size:
+                raise BadSourceError(
+                    f"the mask '{path}' has the number {odd[0]}, and there are {len(self.classes)} classes"
+                )
+            masks.append(np.where(mask == self.ignored, NO_CLASS, mask))
+        return torch.from_numpy(np.stack(masks))
+
+    def _decode_mask(self, name: str, content: bytes) -> np.ndarray:
+        """Return (height, width) int64: the numbers of a greyscale image, or those of a palette."""
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                size = (self.size, self.size) if self.size else image.size
+                picture = image if image.size == size else image.resize(size, Image.Resampling.NEAREST)
+                numbers = np.asarray(picture)
+        except _UNREADABLE as error:
+            raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
+        if numbers.ndim != 2:
+            raise BadSourceError(f"the mask '{name}' has {numbers.shape[2]} channels, wanted one number a pixel")
+        return numbers.astype(np.int64)
 
     def _decode(self, name: str, content: bytes) -> np.ndarray:
         """Return (height, width, channels) or (height, width)."""
@@ -84,7 +128,7 @@ class ImageFolder(Source):
                 if self.size and picture.size != (self.size, self.size):
                     picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
                 return np.asarray(picture)
-        except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
+        except _UNREADABLE as error:
             raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
 
 

@@ -8,15 +8,13 @@ from torch import Tensor
 
 from common.samples import BadSourceError, Samples, Transform
 
-Type = Literal["float16", "float32", "float64", "uint8", "int32", "int64"]
-
 
 @dataclass(frozen=True)
 class Convert(Transform):
     """Numbers as these types hold them; what would not be whole, or too large, is an error."""
 
-    inputs: Type | None = None  # None: as they are
-    targets: Type | None = None
+    inputs: Literal["float16", "float32", "float64", "uint8", "int32", "int64"] | None = None  # None: as they are
+    targets: Literal["float16", "float32", "float64", "uint8", "int32", "int64"] | None = None
 
     def __call__(self, samples: Samples) -> Samples:
         """Return the samples so. Raises BadSourceError, naming the sample, for a number that the type cannot hold."""
@@ -26,7 +24,7 @@ class Convert(Transform):
         )
 
 
-def _convert(values: Any, name: Type | None, ids: Any, what: str) -> Any:
+def _convert(values: Any, name: str | None, ids: Any, what: str) -> Any:
     if name is None:
         return values
     if not isinstance(values, Tensor):

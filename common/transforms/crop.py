@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from common.config import PositiveInt
-from common.samples import BadSourceError, Samples, Transform
+from common.samples import BadSourceError, Samples, Transform, are_masks
 
 
 @dataclass(frozen=True)
 class Crop(Transform):
-    """Inputs (samples, channels, height, width); where the rest is odd, one more row or column falls below or right."""
+    """Inputs (samples, channels, height, width), and masks with them; an odd row or column falls below or right."""
 
     size: PositiveInt | tuple[PositiveInt, PositiveInt]  # in pixels: of both sides, or height and width
 
@@ -22,4 +22,8 @@ class Crop(Transform):
         if top < 0 or left < 0:
             found = " × ".join(map(str, images.shape[2:]))
             raise BadSourceError(f"'crop' wants {height} × {width} pixels, and images are {found}")
-        return samples._replace(inputs=images[:, :, top : top + height, left : left + width].contiguous())
+        places = (..., slice(top, top + height), slice(left, left + width))
+        targets = samples.targets
+        if are_masks(targets, images):
+            targets = targets[places].contiguous()
+        return samples._replace(inputs=images[places].contiguous(), targets=targets)

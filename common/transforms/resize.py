@@ -6,12 +6,12 @@ import torch
 from torch.nn import functional
 
 from common.config import PositiveInt
-from common.samples import BadSourceError, Samples, Transform
+from common.samples import BadSourceError, Samples, Transform, are_masks
 
 
 @dataclass(frozen=True)
 class Resize(Transform):
-    """Inputs (samples, channels, height, width), which keep their dtype; proportions are not kept."""
+    """Inputs (samples, channels, height, width), which keep their dtype, and masks as targets; any proportions."""
 
     size: PositiveInt | tuple[PositiveInt, PositiveInt]  # in pixels: of both sides, or height and width
 
@@ -22,4 +22,9 @@ class Resize(Transform):
             raise BadSourceError("'resize' wants images (channels, height, width) of uint8 or fractions")
         size = (self.size, self.size) if isinstance(self.size, int) else self.size
         resized = functional.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
-        return samples._replace(inputs=resized)
+        targets = samples.targets
+        if are_masks(targets, images):  # the nearest pixel: between two classes there is no other
+            targets = functional.interpolate(targets[:, None].double(), size, mode="nearest-exact")[:, 0].to(
+                targets.dtype
+            )
+        return samples._replace(inputs=resized, targets=targets)

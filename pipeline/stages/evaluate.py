@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from common.curves import Curves
-from common.dataset import Batch, Dataset, open_dataset
+from common.curves import Curves, list_places
+from common.dataset import NO_CLASS, Batch, Dataset, open_dataset
 from common.evaluator import Evaluator
 from common.loader import Loader
 from common.metrics import Metric, MetricError, Predictions, TorchMetric
@@ -102,11 +102,13 @@ def sort_predictions(predictions: Predictions, classes: Sequence[str]) -> Predic
     """
     logits, targets, ids = predictions
     shape, wanted = tuple(logits.shape), f"({len(ids)}, {len(classes) or 'outputs'})"
-    if logits.ndim != 2 or len(logits) != len(ids) or (classes and shape[1] != len(classes)):
+    if logits.ndim < 2 or len(logits) != len(ids) or (classes and shape[1] != len(classes)):
         raise BadPredictionsError(f"the model's outputs have the shape {shape}, wanted (samples, classes) = {wanted}")
-    if tuple(targets.shape) not in ((len(ids),), shape):
+    without = (shape[0], *shape[2:])
+    if tuple(targets.shape) not in (without, shape):
         found = tuple(targets.shape)
-        raise BadPredictionsError(f"the targets have the shape {found}, wanted ({len(ids)},), or {wanted} of 0 and 1")
+        wanted = wanted if logits.ndim == 2 else str(shape)
+        raise BadPredictionsError(f"the targets have the shape {found}, wanted {without}, or {wanted} of 0 and 1")
     _check_values(predictions, len(classes))
     order = ids.argsort(stable=True)
     return Predictions(*(tensor[order] for tensor in predictions))
@@ -114,12 +116,13 @@ def sort_predictions(predictions: Predictions, classes: Sequence[str]) -> Predic
 
 def _check_values(predictions: Predictions, num_classes: int) -> None:
     logits, targets, ids = predictions
-    is_strange = ~logits.isfinite().all(dim=1)
+    is_strange = ~logits.isfinite().flatten(1).all(dim=1)
     if is_strange.any():
         count, first = int(is_strange.sum()), int(ids[is_strange][0])
         raise BadPredictionsError(f"outputs of {count} of {len(ids)} samples are not finite; the first has id {first}")
-    highest = num_classes - 1 if targets.ndim == 1 else 1
-    outside = ((targets < 0) | (targets > highest)).nonzero() if num_classes else targets[:0]
+    highest = num_classes - 1 if predictions.has_one_class else 1
+    is_outside = ((targets < 0) & (targets != NO_CLASS)) | (targets > highest)
+    outside = is_outside.nonzero() if num_classes else targets[:0]
     if len(outside):
         found, first = targets[tuple(outside[0])].item(), int(ids[outside[0, 0]])
         raise BadPredictionsError(f"the target of the sample with id {first} is {found}, wanted 0 to {highest}")
@@ -160,11 +163,16 @@ def _write_plots(folder: Path, predictions: Predictions, classes: Sequence[str])
     _write_table(folder / "roc.csv", ("false_positive_rate", "true_positive_rate"), roc)
     precision_recall = curves.precision_recall() if curves else []
     _write_table(folder / "precision_recall.csv", ("recall", "precision"), precision_recall)
-    # One row a sample: `dvc plots` counts them into a matrix.
-    pairs = zip(predictions.targets.tolist(), predictions.logits.argmax(dim=1).tolist(), strict=True)
-    has_one_class = classes and predictions.targets.ndim == 1
-    rows = [{"actual": classes[a], "predicted": classes[p]} for a, p in pairs] if has_one_class else []
-    _write_table(folder / "confusion.csv", ("actual", "predicted"), rows)
+    _write_table(folder / "confusion.csv", ("actual", "predicted"), _list_pairs(predictions, classes))
+
+
+def _list_pairs(predictions: Predictions, classes: Sequence[str]) -> list[dict[str, str]]:
+    """Return a row for each sample, or place: `dvc plots` counts them into a matrix."""
+    if not classes or not predictions.has_one_class:
+        return []
+    logits, targets = list_places(predictions)
+    pairs = zip(targets.tolist(), logits.argmax(dim=1).tolist(), strict=True)
+    return [{"actual": classes[actual], "predicted": classes[predicted]} for actual, predicted in pairs]
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

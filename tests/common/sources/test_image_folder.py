@@ -154,3 +154,66 @@ def test_link_to_nowhere_is_refused(tmp_path: Path) -> None:
     os.symlink("nowhere", tmp_path / "a/a.png")
     with pytest.raises(BadSourceError, match=r"'a/a\.png' cannot be read"):
         load(ImageFolder(str(tmp_path)))
+
+
+# Masks
+
+
+def draw_mask(path: Path, numbers: list[list[int]], mode: str = "L") -> None:
+    """Write a mask of these numbers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.array(numbers, dtype=np.uint8), "L")
+    if mode == "P":
+        image = Image.fromarray(np.array(numbers, dtype=np.uint8), "P")
+        image.putpalette([10, 20, 30] * 256)
+    image.convert(mode).save(path)
+
+
+def masked(folder: Path, **options: object) -> ImageFolder:
+    """Return the source of the images in a folder and their masks."""
+    return ImageFolder(str(folder / "images"), masks=str(folder / "masks"), classes=("road", "sky"), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_masks_are_targets_for_each_pixel(tmp_path: Path, mode: str) -> None:
+    for name in ("a", "deep/b"):
+        draw(tmp_path / f"images/{name}.jpg", 2, 3)
+    draw_mask(tmp_path / "masks/a.png", [[0, 1, 1], [255, 0, 0]], mode)
+    draw_mask(tmp_path / "masks/deep/b.png", [[1, 1, 1], [0, 0, 0]], mode)
+    samples = load(masked(tmp_path))
+    assert samples.ids == ["a.jpg", "deep/b.jpg"]
+    assert samples.classes == ("road", "sky")
+    assert isinstance(samples.targets, torch.Tensor)
+    assert samples.targets.tolist() == [[[0, 1, 1], [-100, 0, 0]], [[1, 1, 1], [0, 0, 0]]]
+
+
+def test_masks_are_resized_without_new_numbers(tmp_path: Path) -> None:
+    draw(tmp_path / "images/train/a.png", 4, 4)
+    draw_mask(tmp_path / "masks/train/a.png", [[0, 0, 1, 1]] * 2 + [[255, 255, 0, 0]] * 2)
+    samples = load(masked(tmp_path, size=2))
+    assert samples.splits == ["train"]
+    assert samples.targets.tolist() == [[[0, 1], [-100, 0]]]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "mode", "message"),
+    [
+        ([[0, 1]], "L", "the mask 'a.png' is 1 × 2, and its image 2 × 2"),
+        ([[0, 1], [2, 0]], "L", "the mask 'a.png' has the number 2, and there are 2 classes"),
+        ([[0, 1], [1, 0]], "RGB", "the mask 'a.png' has 3 channels, wanted one number a pixel"),
+    ],
+)
+def test_mask_is_refused_when(tmp_path: Path, numbers: list[list[int]], mode: str, message: str) -> None:
+    draw(tmp_path / "images/a.png", 2, 2)
+    draw_mask(tmp_path / "masks/a.png", numbers, mode)
+    with pytest.raises(BadSourceError) as caught:
+        load(masked(tmp_path))
+    assert str(caught.value) == message
+
+
+def test_image_without_a_mask_is_refused(tmp_path: Path) -> None:
+    draw(tmp_path / "images/a.png", 2, 2)
+    with pytest.raises(BadSourceError, match=r"'a\.png' cannot be read: No such file"):
+        load(masked(tmp_path))
+    with pytest.raises(BadSourceError, match=r"needs data\.source\.classes"):
+        load(ImageFolder(str(tmp_path / "images"), masks=str(tmp_path)))

@@ -30,3 +30,10 @@ def test_images_are_refused_when_they_are_smaller() -> None:
 def test_what_is_no_image_is_refused() -> None:
     with pytest.raises(BadSourceError, match="'crop' wants images"):
         crop(torch.zeros(2, 8, 8), 4)
+
+
+def test_masks_are_cropped_as_their_images_are() -> None:
+    numbers = torch.arange(16).view(1, 4, 4)
+    found = Crop(2)(Samples(numbers[:, None].float(), numbers, torch.zeros(1)))
+    assert torch.equal(found.inputs[:, 0].long(), found.targets)  # type: ignore[arg-type]
+    assert found.targets.tolist() == [[[5, 6], [9, 10]]]  # type: ignore[union-attr]

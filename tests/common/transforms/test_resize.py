@@ -35,3 +35,12 @@ def test_images_keep_their_dtype_and_mean() -> None:
 def test_what_is_no_image_is_refused(inputs: Tensor) -> None:
     with pytest.raises(BadSourceError, match="'resize' wants images"):
         resize(inputs, 4)
+
+
+def test_masks_have_the_nearest_number_of_their_image() -> None:
+    mask = torch.tensor([[[0, 7], [-100, 3]]])
+    found = Resize(4)(Samples(torch.zeros(1, 3, 2, 2), mask, torch.zeros(1))).targets
+    assert isinstance(found, torch.Tensor)
+    assert found.dtype == torch.int64
+    assert found[0, :2].tolist() == [[0, 0, 7, 7], [0, 0, 7, 7]]
+    assert found[0, 3].tolist() == [-100, -100, 3, 3]
