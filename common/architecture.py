@@ -160,7 +160,7 @@ def build(description: Any, metadata: Metadata) -> nn.Sequential:
     """Return the model that plain data describes, its weights freshly drawn.
 
     Raises ArchitectureError, naming the place in the description, where it describes none that takes inputs of the
-    shape and type in `metadata`, or gives something else than (batch, classes).
+    shape and type in `metadata`, or gives something else than (batch, classes), with the places that have them after.
     """
     _check(description)
     layout = _Layout(description.get("blocks", {}), len(metadata.classes))
@@ -168,10 +168,7 @@ def build(description: Any, metadata: Metadata) -> nn.Sequential:
     with warnings.catch_warnings(), torch.enable_grad():  # some layers compute otherwise without gradients
         warnings.simplefilter("ignore")  # the real layers warn again
         laid = layout.lay(description[GROUP], inputs, _Place(GROUP))
-    wanted = (_BATCH, len(metadata.classes))
-    if metadata.classes and tuple(laid.outputs.shape) != wanted:
-        found = _show(laid.outputs)
-        raise ArchitectureError(f"the model gives {found}, wanted (batch, classes) = (batch, {wanted[1]})")
+    _check_classes(laid.outputs, metadata)
     try:
         model = laid.factory()
     except (RuntimeError, ValueError, TypeError) as error:
@@ -230,6 +227,17 @@ class _Place(NamedTuple):
     def inside(self, *parts: str | int) -> "_Place":
         """Return the place of a list that an item at this place holds."""
         return _Place(".".join(map(str, (self.path, *parts))), self.blocks, self.depth + 1)
+
+
+def _check_classes(outputs: Tensor, metadata: Metadata) -> None:
+    if not metadata.classes:
+        return
+    places = metadata.target_shape
+    has_places = places and metadata.target_dtype.startswith("int") and places != (len(metadata.classes),)
+    wanted = (_BATCH, len(metadata.classes), *(places if has_places else ()))
+    if tuple(outputs.shape) != wanted:
+        named = f"(batch, classes{', …' if has_places else ''}) = (batch, {', '.join(map(str, wanted[1:]))})"
+        raise ArchitectureError(f"the model gives {_show(outputs)}, wanted {named}")
 
 
 class _Layout:

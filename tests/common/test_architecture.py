@@ -132,6 +132,16 @@ def test_any_output_will_do_when_the_data_has_no_classes() -> None:
     assert "no classes: give out_features" in refuse(*HEAD, metadata=metadata)
 
 
+def test_places_have_outputs_of_their_own_when_they_have_classes() -> None:
+    metadata = replace(METADATA, target_shape=(4, 4))
+    model = make(CONV, {"Conv2d": {"out_channels": "classes", "kernel_size": 1}}, metadata=metadata)
+    assert model(torch.rand(5, 1, 4, 4)).shape == (5, 3, 4, 4)
+    wanted = "the model gives (batch, 3), wanted (batch, classes, …) = (batch, 3, 4, 4)"
+    assert wanted in refuse(*HEAD, metadata=metadata)
+    several = replace(METADATA, target_shape=(3,), target_dtype="float32")
+    assert make(*HEAD, metadata=several)(torch.rand(5, 1, 4, 4)).shape == (5, 3)
+
+
 LINEAR = {"Linear": {"out_features": 3}}
 
 

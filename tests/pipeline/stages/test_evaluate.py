@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch.utils.data import TensorDataset
 
 from common import engine
 from common.config import NoParams
-from common.dataset import Dataset, Metadata
+from common.curves import list_places
+from common.dataset import NO_CLASS, Dataset, Metadata
 from common.evaluator import Config as EvaluatorConfig
 from common.evaluator import Evaluator, Metric, Predictions
 from common.loader import Loader
@@ -262,6 +264,41 @@ def test_predictions_are_sorted_by_id_when_they_fit() -> None:
     found = sort_predictions(PREDICTIONS, CLASSES)
     assert (found.ids.tolist(), found.targets.tolist()) == ([5, 6, 7], [1, 2, 0])
     assert torch.equal(found.logits.argmax(dim=1), found.targets)
+
+
+PIXELS = Predictions(
+    logits=torch.tensor([[[[2.0, 0, 0]], [[0, 2, 2]]], [[[2.0, 2, 2]], [[0, 0, 0]]]]),
+    targets=torch.tensor([[[0, 1, NO_CLASS]], [[1, NO_CLASS, 0]]]),
+    ids=torch.tensor([4, 3]),
+)
+
+
+def test_places_of_samples_are_scored_when_they_have_classes() -> None:
+    found = sort_predictions(PIXELS, ("a", "b"))
+    assert found.ids.tolist() == [3, 4]
+    evaluator = Evaluator(EvaluatorConfig({"accuracy": ACCURACY}), engine.Config(device="cpu"))
+    assert evaluator.scores(found)["correct"].tolist() == [0.5, 1]
+    values = compute_metrics(evaluator.metrics(), found, evaluator.config)
+    assert values["accuracy"] == pytest.approx(0.75)
+    wrong, right = math.log(1 + math.exp(2)), math.log(1 + math.exp(-2))
+    assert values["cross_entropy"] == pytest.approx(((wrong + right) / 2 + right) / 2)
+    logits, targets = list_places(found)
+    assert targets.tolist() == [1, 0, 0, 1]
+    assert logits.argmax(dim=1).tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"targets": torch.zeros(2, 3).long()}, "the targets have the shape (2, 3), wanted (2, 1, 3), or (2, 2, 1, 3)"),
+        ({"targets": torch.full((2, 1, 3), 2)}, "the target of the sample with id 4 is 2, wanted 0 to 1"),
+        ({"targets": torch.full((2, 1, 3), -1)}, "the target of the sample with id 4 is -1, wanted 0 to 1"),
+        ({"logits": torch.full((2, 2, 1, 3), math.nan)}, "outputs of 2 of 2 samples are not finite"),
+    ],
+)
+def test_places_are_refused_in_one_line_when_they_do_not_fit(changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(BadPredictionsError, match=re.escape(fault)):
+        sort_predictions(PIXELS._replace(**changes), ("a", "b"))
 
 
 def test_scores_are_refused_when_they_are_not_one_a_sample(tmp_path: Path) -> None:
