@@ -18,7 +18,8 @@ description: pixels with a class each
 params:
   data:
     source: {name: image_folder, path: data/scenes, masks: data/masks, classes: [dark, bright], colours: grey}
-  train: {epochs: 3}
+  loader: {batch_size: 8}
+  train: {epochs: 5}
   evaluate:
     metrics: {overlap: {name: MulticlassJaccardIndex}}
 """
@@ -38,8 +39,9 @@ params:
     transforms: [{name: impute}, {name: normalise}]
     duplicates: allow
   model: {hidden: [16], outputs: 2}
+  loader: {batch_size: 8}
   train:
-    epochs: 20
+    epochs: 40
     loss: {name: binary_cross_entropy_with_logits}
     monitor: valid_loss
   evaluate:
@@ -52,7 +54,8 @@ params:
     source: {name: text, path: data/verses.txt, sample: line}
     transforms: [{name: tokenise, length: 8, max_words: 30}, {name: next_token}]
     duplicates: allow
-  train: {epochs: 3}
+  loader: {batch_size: 8}
+  train: {epochs: 10}
   evaluate:
     metrics: {calibration_error: null}
 """
