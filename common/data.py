@@ -4,9 +4,10 @@ Override `read` for samples from elsewhere, `transform` for another preparation 
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,6 +19,7 @@ from common.config import Fraction, NonNegativeInt, PositiveInt, SourceChoice, T
 from common.dataset import Metadata
 from common.dataset_writer import DatasetWriter
 from common.hashing import find_keys, hash_rows
+from common.part_states import PartStates
 from common.samples import BadSourceError, Fitted, Samples, Source, Transform
 from common.splits import assign_splits
 from common.workers import map_in_order
@@ -69,7 +71,11 @@ class DataModule:
         return [build_choice("common.transforms", Transform, choice) for choice in self.config.transforms]
 
     def read(self) -> Samples | Iterable[Samples]:
-        """Return every sample of the source, or yield them in parts; by default what the params say is read."""
+        """Return every sample of the source, or yield them in parts; by default what the params say is read.
+
+        The parts are the same every time: a preparation that was killed reads all again, and leaves out those that it
+        had done.
+        """
         return map(self.source.load, self.source.parts())
 
     def describe(self) -> tuple[Mapping[str, Any], ...]:
@@ -82,17 +88,39 @@ class DataModule:
             samples = transform(samples)
         return samples
 
-    def prepare(self, folder: Path) -> Metadata:
-        """Write the dataset into `folder`, which must exist and be empty."""
+    @property
+    def repeats(self) -> bool:
+        """Whether the same samples come again in the same parts, so that a preparation may go on where it was."""
+        return not self.config.source or self.source.repeats
+
+    def prepare(
+        self, folder: Path, states: PartStates | None = None, report: Callable[[int, int | None], None] | None = None
+    ) -> Metadata:
+        """Write the dataset into `folder`, which must exist and be empty.
+
+        With `states`, the folder may hold what a preparation left that was killed, and this one goes on there. `report`
+        hears after each part how many samples of the source are read, and of how many, where the source knows.
+        """
         fitted = self._find_fitted()
-        with DatasetWriter(folder) as writer:
-            for samples in self._read_parts():
+        total = None if self._reads_itself or not report else self.source.count()
+        with DatasetWriter.resume(folder, states) if states else DatasetWriter(folder) as writer:
+            if writer.num_parts:
+                log.info("the preparation was interrupted: it continues at sample %d", writer.num_read)
+            for num_read, samples in () if writer.is_settled else self._read_parts(writer.num_parts):
                 keys = find_keys(samples.ids)
                 writer.add(samples, keys, assign_splits(samples, keys, self.config))
+                writer.end_part(num_read)
+                if report:
+                    report(writer.num_read, total)
             made_by = f"{type(self).__module__}.{type(self).__qualname__}"
             metadata = writer.finish(self.name, made_by, self.describe, fitted.fit if fitted else None)
             self._judge_duplicates(writer)
             return metadata
+
+    @property
+    def _reads_itself(self) -> bool:
+        """Whether `read` is overridden."""
+        return type(self).read is not DataModule.read
 
     def _find_fitted(self) -> Fitted | None:
         """Return the transform that wants all train samples. Raises BadSourceError where it is not the last one."""
@@ -102,12 +130,17 @@ class DataModule:
             raise BadSourceError(f"'{name}' has to be the last of data.transforms")
         return cast(Fitted, self.transforms[-1]) if fitted else None
 
-    def _read_parts(self) -> Iterator[Samples]:
-        if type(self).read is DataModule.read and self.source.decodes:
-            yield from map(_unpack, map_in_order(partial(_load, self, self.source), self.source.parts()))
+    def _read_parts(self, num_done: int) -> Iterator[tuple[int, Samples]]:
+        """Yield for each part, but the first ones, how many samples it has in the source, and what becomes of them."""
+        if self._reads_itself:
+            read = self.read()
+            whole = [read] if isinstance(read, Samples) else cast(Iterable[Samples], read)
+            yield from ((len(samples.ids), self._finish(samples)) for samples in islice(whole, num_done, None))
             return
-        read = self.read()
-        yield from map(self._finish, [read] if isinstance(read, Samples) else cast(Iterable[Samples], read))
+        parts = islice(self.source.parts(), num_done, None)
+        load = partial(_load, self, self.source)
+        found = map_in_order(load, parts) if self.source.decodes else map(load, parts)
+        yield from ((num_read, _unpack(fields)) for num_read, fields in found)
 
     def _finish(self, samples: Samples) -> Samples:
         samples = self.transform(samples)
@@ -129,10 +162,11 @@ class DataModule:
         raise BadSourceError(f"{found}; data.duplicates: warn accepts it, data.split_by: group keeps groups together")
 
 
-def _load(module: DataModule, source: Source, part: Any) -> dict[str, Any]:
-    """Return the fields of a part, in a process of its own: arrays are pickled faster than tensors."""
-    samples = module._finish(source.load(part))._asdict()
-    return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in samples.items()}
+def _load(module: DataModule, source: Source, part: Any) -> tuple[int, dict[str, Any]]:
+    """Return size and fields of a part, in a process of its own: arrays are pickled faster than tensors."""
+    read = source.load(part)
+    fields = module._finish(read)._asdict()
+    return len(read.ids), {name: v.numpy() if isinstance(v, Tensor) else v for name, v in fields.items()}
 
 
 def _unpack(fields: Mapping[str, Any]) -> Samples:

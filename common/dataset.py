@@ -58,6 +58,7 @@ class Metadata:
     target_dtype: str = "int64"
     stored_dtype: str = ""  # of inputs on disk, where that is another: uint8 reaches the model as float32 from 0 to 1
     prepared_by: str = ""  # the class that did it
+    input_names: tuple[str, ...] = ()  # of the columns, where inputs are such and they have names
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)  # sha256 by path
 
 
@@ -95,6 +96,7 @@ def read_metadata(folder: Path) -> Metadata:
     fields = json.loads((folder / "metadata.json").read_text())
     for name in ("input_shape", "target_shape", "classes", "sources"):
         fields[name] = tuple(fields[name])
+    fields["input_names"] = tuple(fields.get("input_names", ()))  # earlier datasets have none
     return Metadata(**fields)
 
 
