@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -18,7 +18,7 @@ from common.dataset import SPLITS, Batch, Metadata, describe_dtype, hash_file, t
 from common.moments import Moments
 from common.part_states import PartStates, UnusableStateError
 from common.samples import Affine, BadSourceError, Samples
-from common.tensor_file import TensorFile, cut, open_rows
+from common.tensor_file import TensorFile, open_cut, open_rows
 
 log = logging.getLogger("force")
 
@@ -72,16 +72,13 @@ class DatasetWriter:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        try:
-            if self._states and not error:
-                self._states.wait()
-        finally:
+        with suppress(OSError) if error else nullcontext():  # a full disk has been told of already
             self._close()
-            if self._states and error:
-                self._cut_back(self._states)
-            elif not self._states:
-                for name in SPLITS:
-                    self._path(name, _PRINTS).unlink(missing_ok=True)
+        if self._states and error:
+            self._cut_back(self._states)
+        elif not self._states:
+            for name in SPLITS:
+                self._path(name, _PRINTS).unlink(missing_ok=True)
 
     def add(self, samples: Samples, keys: Tensor, splits: Tensor) -> None:
         """Write samples, each into its split.
@@ -244,10 +241,14 @@ class DatasetWriter:
         return [*(file.flush() for file in self._files.values()), *(names.fileno() for names in self._names.values())]
 
     def _close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        for names in self._names.values():
-            names.close()
+        """Close all files, also where what is left of one cannot be written. Raises OSError in the end then."""
+        with ExitStack() as stack:
+            for file in self._files.values():
+                stack.callback(file.close)
+            for names in self._names.values():
+                stack.callback(names.close)
+            if self._states:
+                stack.callback(self._states.wait)  # the first: it is at work with the files
 
     def _describe_state(self) -> dict[str, Any]:
         example = self._example._asdict() if self._example else {}
@@ -289,13 +290,10 @@ class DatasetWriter:
             if state["has_prints"]:
                 self._open_tensor(split, _PRINTS, torch.empty(0, dtype=torch.int64), num_rows)
             if split in state["num_bytes"]:
-                self._names[split] = self._path(split, _NAMES).open("r+b")
-                cut(self._names[split], state["num_bytes"][split])
+                self._names[split] = open_cut(self._path(split, _NAMES), state["num_bytes"][split])
 
     def _cut_back(self, states: PartStates) -> None:
         """Leave no more than the newest state speaks of: the disk may be full."""
-        with suppress(OSError):
-            states.wait()
         if not states.newest:
             self._clear(states)
             return

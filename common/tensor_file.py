@@ -41,11 +41,9 @@ class TensorFile:
         self.path = path
         self.num_rows = num_rows or 0
         self._name, self._row_shape, self._dtype = name, row_shape, dtype
-        self._stream: BinaryIO = path.open("wb" if num_rows is None else "r+b")
+        self._stream: BinaryIO = path.open("wb") if num_rows is None else open_cut(path, self.num_bytes)
         if num_rows is None:
             self._stream.write(bytes(_HEADER_SIZE))
-        else:
-            cut(self._stream, self.num_bytes)
 
     @property
     def num_bytes(self) -> int:
@@ -82,12 +80,14 @@ class TensorFile:
         self._stream.close()
 
 
-def cut(stream: BinaryIO, num_bytes: int) -> None:
-    """Cut off what a file has beyond so many bytes, and go on there. Raises ValueError where it has fewer."""
-    if stream.seek(0, os.SEEK_END) < num_bytes:
-        raise ValueError(f"{stream.name} ends before byte {num_bytes}")
-    stream.truncate(num_bytes)
+def open_cut(path: Path, num_bytes: int) -> BinaryIO:
+    """Open a file to go on after so many bytes; what follows is cut off. Raises ValueError where it has fewer."""
+    if path.stat().st_size < num_bytes:
+        raise ValueError(f"{path} ends before byte {num_bytes}")
+    os.truncate(path, num_bytes)
+    stream = path.open("r+b")
     stream.seek(num_bytes)
+    return stream
 
 
 def open_rows(path: Path, row_shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
