@@ -126,6 +126,8 @@ class DatasetWriter:
         """
         if self._example is None:
             raise BadSourceError("the source has no samples")
+        if self._states:
+            self._states.wait()  # it is at work with the files
         for file in self._files.values():
             file.finish()
         for names in self._names.values():
@@ -248,7 +250,7 @@ class DatasetWriter:
             for names in self._names.values():
                 stack.callback(names.close)
             if self._states:
-                stack.callback(self._states.wait)  # the first: it is at work with the files
+                stack.callback(self._states.wait)  # called first: it is at work with the files
 
     def _describe_state(self) -> dict[str, Any]:
         example = self._example._asdict() if self._example else {}

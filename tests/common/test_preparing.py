@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -316,6 +317,34 @@ def test_it_starts_anew_when_there_is_no_state_beside_what_was_left(
     shutil.copytree(left, folder.parent)
     folder.with_name("state.json").unlink()
     prepare(Letters(CONFIG), folder)
+    assert read_all(folder) == wanted
+
+
+class SlowStates(PartStates):
+    """Is not done with a state before somebody waits for it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, period_s=0)
+        self._may_end = threading.Event()
+
+    def wait(self) -> None:
+        """Let it be done."""
+        self._may_end.set()
+        super().wait()
+        self._may_end.clear()
+
+    def _write(self, *args: Any) -> None:
+        self._may_end.wait()
+        super()._write(*args)
+
+
+def test_bytes_are_the_same_when_a_state_is_still_written_as_the_last_part_is_done(
+    folder: Path, wanted: dict[str, bytes]
+) -> None:
+    states = SlowStates(folder.with_name("state.json"))
+    prepare(Letters(CONFIG), folder, states)
+    assert states.newest
+    assert states.newest["is_settled"]
     assert read_all(folder) == wanted
 
 
