@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,6 +20,7 @@ from common.dataset import SPLITS, Metadata
 from common.dataset_writer import DatasetWriter
 from common.hashing import find_keys, hash_rows
 from common.joining import Joined
+from common.part_states import PartStates
 from common.samples import Affine, BadSourceError, Fitted, Learned, Samples, Source, Transform
 from common.splits import Strata, assign_splits
 from common.workers import map_in_order
@@ -75,7 +77,11 @@ class DataModule:
         return [build_choice("common.transforms", Transform, choice) for choice in self.config.transforms]
 
     def read(self) -> Samples | Iterable[Samples]:
-        """Return every sample of the source, or yield them in parts; by default what the params say is read."""
+        """Return every sample of the source, or yield them in parts; by default what the params say is read.
+
+        The parts are the same every time: a preparation that was killed reads all again, and leaves out those that it
+        had done.
+        """
         return map(self.source.load, self.source.parts())
 
     def describe(self) -> tuple[Mapping[str, Any], ...]:
@@ -90,20 +96,46 @@ class DataModule:
         """Return samples as the model is to see them; by default what the params say is done. May see parts alone."""
         return _apply(self.transforms, samples)
 
-    def prepare(self, folder: Path) -> Metadata:
-        """Write the dataset into `folder`, which must exist and be empty."""
+    @property
+    def repeats(self) -> bool:
+        """Whether the same samples come again in the same parts, so that a preparation may go on where it was."""
+        return not self._has_source or self.source.repeats
+
+    def prepare(
+        self, folder: Path, states: PartStates | None = None, report: Callable[[int, int | None], None] | None = None
+    ) -> Metadata:
+        """Write the dataset into `folder`, which must exist and be empty.
+
+        With `states`, the folder may hold what a preparation left that was killed, and this one goes on there. `report`
+        hears after each part how many samples of the source are read, and of how many, where the source knows.
+        """
         is_fitted = self._is_fitted()
-        strata = self._find_strata() if self.config.stratify else None
-        self._learn(strata)
-        with DatasetWriter(folder) as writer:
-            for samples in self._read_parts(self._finish):
-                keys = find_keys(samples.ids)
-                writer.add(samples, keys, assign_splits(samples, keys, self.config, strata))
+        with DatasetWriter.resume(folder, states) if states else DatasetWriter(folder) as writer:
+            if writer.num_parts:
+                log.info("the preparation was interrupted: it continues at sample %d", writer.num_read)
+            if not writer.is_settled:
+                self._write_parts(writer, report)
             made_by = f"{type(self).__module__}.{type(self).__qualname__}"
             fit = self._fit if is_fitted else None
             metadata = writer.finish(self.name, made_by, self.describe, self._describe_transforms, fit)
             self._judge_duplicates(writer)
             return metadata
+
+    def _write_parts(self, writer: DatasetWriter, report: Callable[[int, int | None], None] | None) -> None:
+        total = None if self._reads_itself or not report else self.source.count()
+        strata = self._find_strata() if self.config.stratify else None
+        self._learn(strata)
+        for num_read, samples in self._read_parts(self._finish, writer.num_parts):
+            keys = find_keys(samples.ids)
+            writer.add(samples, keys, assign_splits(samples, keys, self.config, strata))
+            writer.end_part(num_read)
+            if report:
+                report(writer.num_read, total)
+
+    @property
+    def _reads_itself(self) -> bool:
+        """Whether `read` is overridden."""
+        return type(self).read is not DataModule.read
 
     def _is_fitted(self) -> bool:
         """Say whether a transform wants all train samples. Raises BadSourceError where it is not the last one."""
@@ -128,7 +160,7 @@ class DataModule:
 
     def _find_strata(self) -> Strata:
         strata = Strata(self.config)
-        for samples in self._read_parts(_drop_inputs):
+        for _, samples in self._read_parts(_drop_inputs):
             strata.add(samples, find_keys(samples.ids))
         strata.finish()
         return strata
@@ -140,17 +172,24 @@ class DataModule:
                 self.transforms[place] = transform.learn(self._read_train(self.transforms[:place], strata))
 
     def _read_train(self, transforms: list[Transform], strata: Strata | None) -> Iterator[Samples]:
-        for samples in self._read_parts(partial(_apply, transforms)):
+        for _, samples in self._read_parts(partial(_apply, transforms)):
             splits = assign_splits(samples, find_keys(samples.ids), self.config, strata)
             yield samples.select((splits == SPLITS.index("train")).nonzero().flatten())
 
-    def _read_parts(self, finish: Callable[[Samples], Samples]) -> Iterator[Samples]:
-        """Yield the parts that are read, as `finish` returns them; where there is much to decode, processes do it."""
-        if type(self).read is DataModule.read and self.source.decodes:
-            yield from map(_unpack, map_in_order(partial(_load, self.source, finish), self.source.parts()))
+    def _read_parts(self, finish: Callable[[Samples], Samples], num_done: int = 0) -> Iterator[tuple[int, Samples]]:
+        """Yield for each part, but the first ones, how many samples it has in the source, and what `finish` returns.
+
+        Where there is much to decode, processes do both.
+        """
+        if self._reads_itself:
+            read = self.read()
+            whole = [read] if isinstance(read, Samples) else cast(Iterable[Samples], read)
+            yield from ((len(samples.ids), finish(samples)) for samples in islice(whole, num_done, None))
             return
-        read = self.read()
-        yield from map(finish, [read] if isinstance(read, Samples) else cast(Iterable[Samples], read))
+        parts = islice(self.source.parts(), num_done, None)
+        load = partial(_load, self.source, finish)
+        found = map_in_order(load, parts) if self.source.decodes else map(load, parts)
+        yield from ((num_read, _unpack(fields)) for num_read, fields in found)
 
     def _finish(self, samples: Samples) -> Samples:
         samples = self.transform(samples)
@@ -187,10 +226,11 @@ def _apply(transforms: Iterable[Transform], samples: Samples) -> Samples:
     return samples
 
 
-def _load(source: Source, finish: Callable[[Samples], Samples], part: Any) -> dict[str, Any]:
-    """Return the fields of a part, in a process of its own: arrays are pickled faster than tensors."""
-    samples = finish(source.load(part))._asdict()
-    return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in samples.items()}
+def _load(source: Source, finish: Callable[[Samples], Samples], part: Any) -> tuple[int, dict[str, Any]]:
+    """Return size and fields of a part, in a process of its own: arrays are pickled faster than tensors."""
+    read = source.load(part)
+    fields = finish(read)._asdict()
+    return len(read.ids), {name: v.numpy() if isinstance(v, Tensor) else v for name, v in fields.items()}
 
 
 def _unpack(fields: Mapping[str, Any]) -> Samples:

@@ -60,6 +60,7 @@ class Metadata:
     stored_dtype: str = ""  # of inputs on disk, where that is another: uint8 reaches the model as float32 from 0 to 1
     transforms: tuple[Mapping[str, Any], ...] = ()  # params of what was done to samples, with what was learned of them
     prepared_by: str = ""  # the class that did it
+    input_names: tuple[str, ...] = ()  # of the columns, where inputs are such and they have names
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)  # sha256 by path
 
 
@@ -95,8 +96,8 @@ def write_metadata(metadata: Metadata, folder: Path) -> None:
 def read_metadata(folder: Path) -> Metadata:
     """Read the metadata in `folder`: of the dataset there, or of the one that a model there was built for."""
     fields = json.loads((folder / "metadata.json").read_text())
-    for name in ("input_shape", "target_shape", "classes", "sources", "transforms"):
-        fields[name] = tuple(fields.get(name, ()))
+    for name in ("input_shape", "target_shape", "classes", "sources", "transforms", "input_names"):
+        fields[name] = tuple(fields.get(name, ()))  # earlier datasets lack the last two
     return Metadata(**fields)
 
 

@@ -1,8 +1,12 @@
 """Write samples, part by part, as a dataset: within the memory of one part, whatever the size of the whole."""
 
 import hashlib
+import logging
 import math
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -12,11 +16,16 @@ from torch import Tensor
 
 from common.dataset import NO_CLASS, SPLITS, Batch, Metadata, describe_dtype, hash_file, tensor_path, write_metadata
 from common.moments import Moments
+from common.part_states import PartStates, UnusableStateError
 from common.samples import Affine, BadSourceError, Samples
-from common.tensor_file import TensorFile, open_rows
+from common.tensor_file import TensorFile, open_cut, open_rows
+
+log = logging.getLogger("force")
 
 _NUM_BYTES_AT_ONCE = 2**24  # of stored tensors that are looked at or changed
 _MAX_NAMED = 5
+_NAMES, _PRINTS = "names", "fingerprints"  # what is written beside the fields of a batch
+_NEW = ".new"  # at the end of the name of a file that takes the place of another
 
 
 class BadTargetError(ValueError):
@@ -24,27 +33,53 @@ class BadTargetError(ValueError):
 
 
 class DatasetWriter:
-    """The files of one dataset in `folder`, which must exist: `add` all samples, then `finish`."""
+    """The files of one dataset in `folder`, which must exist: `add` all samples, then `finish`.
 
-    def __init__(self, folder: Path) -> None:
+    With `states`, `resume` goes on where a writer was killed: what was recorded is only appended to, and what has to
+    change is written anew, beside it.
+    """
+
+    def __init__(self, folder: Path, states: PartStates | None = None) -> None:
         self._folder = folder
+        self._states = states
+        self.num_parts = 0  # that are done
+        self.num_read = 0  # samples of the source in them
+        self.is_settled = False  # whether all samples are added, and in their last form
         self._files: dict[tuple[str, str], TensorFile] = {}
         self._example: Batch | None = None  # of the first part, without samples
         self._labels: dict[str, int] | None = None  # in the order in which they came, where targets are labels
         self._classes: tuple[str, ...] = ()
+        self._input_names: tuple[str, ...] = ()
+        self._transforms: list[Mapping[str, Any]] = []  # what was done, once that is settled
         self._moments = Moments()
-        self._digest: Any = None  # of what samples were read from, where each had a file of its own
+        self._digest = ""  # of the samples so far, where each has a digest
         self._names: dict[str, BinaryIO] = {}  # the texts that ids were, by split
-        self._fingerprints: dict[str, list[Tensor]] = {name: [] for name in SPLITS}
+
+    @classmethod
+    def resume(cls, folder: Path, states: PartStates) -> Self:
+        """Return a writer that goes on from the newest state, or where none is of use, begins in an empty folder."""
+        writer = cls(folder, states)
+        try:
+            if state := states.read():
+                writer._restore(state)
+                return writer
+        except (UnusableStateError, OSError, ValueError) as error:
+            log.warning("what an earlier preparation left is not used: %s: preparation starts anew", error)
+            writer._close()
+        writer._clear(states)
+        return cls(folder, states)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            file.close()
-        for names in self._names.values():
-            names.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        with suppress(OSError) if error else nullcontext():  # a full disk has been told of already
+            self._close()
+        if self._states and error:
+            self._cut_back(self._states)
+        elif not self._states:
+            for name in SPLITS:
+                self._path(name, _PRINTS).unlink(missing_ok=True)
 
     def add(self, samples: Samples, keys: Tensor, splits: Tensor) -> None:
         """Write samples, each into its split.
@@ -57,7 +92,7 @@ class DatasetWriter:
         if not len(samples.ids):
             return
         batch = self._read_batch(samples, keys)
-        self._open(batch, samples.ids)
+        self._open(batch, samples)
         for index, name in enumerate(SPLITS):
             rows = (splits == index).nonzero().flatten()
             chosen = batch.select(rows) if len(rows) < len(splits) else batch
@@ -66,9 +101,16 @@ class DatasetWriter:
             if self._names:
                 self._names[name].writelines(orjson.dumps(samples.ids[row]) + b"\n" for row in rows.tolist())
             if samples.fingerprints is not None:
-                self._fingerprints[name].append(samples.fingerprints[rows])
+                self._files[name, _PRINTS].append(samples.fingerprints[rows])
             if name == "train" and has_statistics(batch.inputs.dtype):
                 self._moments.add(chosen.inputs)
+
+    def end_part(self, num_read: int) -> None:
+        """Count a part of so many samples of the source, all of which are added; keep the state where that is due."""
+        self.num_parts += 1
+        self.num_read += num_read
+        if self._states and self._states.is_due():
+            self._states.write(self._describe_state(), self._flush())
 
     def finish(
         self,
@@ -86,14 +128,17 @@ class DatasetWriter:
         """
         if self._example is None:
             raise BadSourceError("the source has no samples")
+        if self._states:
+            self._states.wait()  # it is at work with the files
         for file in self._files.values():
             file.finish()
         for names in self._names.values():
-            names.close()
-        self._check_ids()
-        self._settle_targets()
-        if fit:
-            self._apply(fit(self._moments.by_channel()))
+            names.flush()
+        if not self.is_settled:
+            self._check_ids()
+            self._settle(describe_transforms, fit)
+        for split in SPLITS:
+            check_targets(split, self._rows(split, "targets"), len(self._classes), self._find_name)
         is_image = self._example.inputs.dtype == torch.uint8  # whole numbers that become some from 0 to 1
         metadata = Metadata(
             name=name,
@@ -106,8 +151,9 @@ class DatasetWriter:
             num_samples={split: self._files[split, "ids"].num_rows for split in SPLITS},
             statistics=self._moments.total(1 / 255 if is_image else 1),
             sources=(*describe(), *self._describe_digest()),
-            transforms=tuple(describe_transforms()),
+            transforms=tuple(self._transforms),
             prepared_by=prepared_by,
+            input_names=self._input_names if self._example.inputs.shape[1:] == (len(self._input_names),) else (),
             files={path: hash_file(self._folder / path) for path in sorted(self._list_files())},
         )
         write_metadata(metadata, self._folder)
@@ -115,11 +161,13 @@ class DatasetWriter:
 
     def find_duplicates(self) -> list[tuple[str, str]]:
         """Return up to five pairs of samples of different splits that have the same inputs, by name and split."""
-        prints = torch.cat([part for name in SPLITS for part in self._fingerprints[name]])
+        if (SPLITS[0], _PRINTS) not in self._files:
+            return []
+        parts = [open_rows(self._path(name, _PRINTS), (), torch.int64) for name in SPLITS]
+        prints = torch.cat(parts)
         order = prints.argsort(stable=True)
         same = (prints[order].diff() == 0).nonzero().flatten()
-        sizes = [sum(map(len, self._fingerprints[name])) for name in SPLITS]
-        split_of = torch.repeat_interleave(torch.arange(len(SPLITS)), torch.tensor(sizes))
+        split_of = torch.repeat_interleave(torch.arange(len(SPLITS)), torch.tensor([len(part) for part in parts]))
         first, second = order[same], order[same + 1]
         crossing = (split_of[first] != split_of[second]).nonzero().flatten()[:_MAX_NAMED]
         names = [self._name_row(int(row)) for row in torch.cat([first[crossing], second[crossing]])]
@@ -136,10 +184,13 @@ class DatasetWriter:
                 "the inputs are texts: data.transforms has to make numbers of them, as `tokenise` does"
             )
         self._classes = self._classes or samples.classes
+        if self._example is not None and samples.input_names != self._input_names:
+            found, before = (", ".join(names[:_MAX_NAMED]) for names in (samples.input_names, self._input_names))
+            raise BadSourceError(f"samples differ: the inputs are {found} from sample {ids[0]} on, {before} before")
+        self._input_names = samples.input_names
         if samples.digests is not None:
-            self._digest = self._digest or hashlib.sha256()
-            for name, digest in zip(ids, samples.digests, strict=True):
-                self._digest.update(f"{name} {digest}\n".encode())
+            for name, digest in zip(ids, samples.digests, strict=True):  # a chain: its state is its last link
+                self._digest = hashlib.sha256(f"{self._digest}{name} {digest}\n".encode()).hexdigest()
         return Batch(inputs, targets if isinstance(targets, Tensor) else self._index(targets, ids), keys)
 
     def _index(self, labels: Sequence[str], ids: Any) -> Tensor:
@@ -155,7 +206,7 @@ class DatasetWriter:
                 raise BadTargetError(f"sample {name} has the label '{label}', none of the classes: {known}")
         return torch.tensor([self._labels[label] for label in labels], dtype=torch.long)
 
-    def _open(self, batch: Batch, ids: Any) -> None:
+    def _open(self, batch: Batch, samples: Samples) -> None:
         """Open the files for tensors as these. Raises BadSourceError where they are not as those before."""
         example = batch.select(torch.arange(0))
         if self._example is not None:
@@ -163,17 +214,106 @@ class DatasetWriter:
                 if (tensor.shape, tensor.dtype) != (before.shape, before.dtype):
                     found, wanted = (f"{tuple(t.shape[1:])} {describe_dtype(t.dtype)}" for t in (tensor, before))
                     raise BadSourceError(
-                        f"samples differ: {field} are {found} from sample {ids[0]} on, {wanted} before"
+                        f"samples differ: {field} are {found} from sample {samples.ids[0]} on, {wanted} before"
                     )
             return
         self._example = example
         for name in SPLITS:
             (self._folder / name).mkdir()
             for field, tensor in zip(Batch._fields, example, strict=True):
-                path = self._folder / tensor_path(name, field)
-                self._files[name, field] = TensorFile(path, field, tuple(tensor.shape[1:]), tensor.dtype)
-            if not isinstance(ids, Tensor):
-                self._names[name] = (self._folder / name / "names.jsonl").open("wb")
+                self._open_tensor(name, field, tensor)
+            if samples.fingerprints is not None:
+                self._open_tensor(name, _PRINTS, samples.fingerprints)
+            if not isinstance(samples.ids, Tensor):
+                self._names[name] = self._path(name, _NAMES).open("wb")
+
+    def _open_tensor(self, split: str, field: str, example: Tensor, num_rows: int | None = None) -> None:
+        path, shape = self._path(split, field), tuple(example.shape[1:])
+        self._files[split, field] = TensorFile(path, field, shape, example.dtype, num_rows)
+
+    def _path(self, split: str, field: str) -> Path:
+        """Return where a file stands: beside the state, and not in the dataset, what only the writer needs."""
+        if field == _NAMES:
+            return self._folder / split / "names.jsonl"
+        if field == _PRINTS and self._states:
+            return self._states.path.with_name(f"{split}.{_PRINTS}")
+        return self._folder / tensor_path(split, field)
+
+    def _flush(self) -> list[int]:
+        """Hand all that is written to the system; return the descriptors by which it can be brought to the disk."""
+        for names in self._names.values():
+            names.flush()
+        return [*(file.flush() for file in self._files.values()), *(names.fileno() for names in self._names.values())]
+
+    def _close(self) -> None:
+        """Close all files, also where what is left of one cannot be written. Raises OSError in the end then."""
+        with ExitStack() as stack:
+            for file in self._files.values():
+                stack.callback(file.close)
+            for names in self._names.values():
+                stack.callback(names.close)
+            if self._states:
+                stack.callback(self._states.wait)  # called first: it is at work with the files
+
+    def _describe_state(self) -> dict[str, Any]:
+        example = self._example._asdict() if self._example else {}
+        return {
+            "num_parts": self.num_parts,
+            "num_read": self.num_read,
+            "is_settled": self.is_settled,
+            "example": {name: [list(each.shape), describe_dtype(each.dtype)] for name, each in example.items()},
+            "num_rows": {split: self._files[split, "ids"].num_rows for split in SPLITS if example},
+            "num_bytes": {split: names.tell() for split, names in self._names.items()},
+            "has_prints": (SPLITS[0], _PRINTS) in self._files,
+            "labels": None if self._labels is None else list(self._labels),
+            "classes": list(self._classes),
+            "input_names": list(self._input_names),
+            "moments": self._moments.state_dict(),
+            "digest": self._digest,
+            "transforms": self._transforms,
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Take a state back. Raises OSError or ValueError where the files are not as it says."""
+        for name in ("num_parts", "num_read", "is_settled"):
+            setattr(self, name, state[name])
+        self._classes, self._input_names = tuple(state["classes"]), tuple(state["input_names"])
+        self._labels = None if state["labels"] is None else {name: place for place, name in enumerate(state["labels"])}
+        self._digest, self._transforms = state["digest"], state["transforms"]
+        self._moments.load_state_dict(state["moments"])
+        if not state["example"]:
+            return
+        for path in self._folder.glob(f"*/*{_NEW}"):
+            if self.is_settled:
+                os.replace(path, path.with_suffix(""))
+            else:
+                path.unlink()
+        self._example = Batch(*(torch.empty(s, dtype=getattr(torch, d)) for s, d in state["example"].values()))
+        for split in SPLITS:
+            num_rows = state["num_rows"][split]
+            for field, tensor in self._example._asdict().items():
+                self._open_tensor(split, field, tensor, num_rows)
+            if state["has_prints"]:
+                self._open_tensor(split, _PRINTS, torch.empty(0, dtype=torch.int64), num_rows)
+            if split in state["num_bytes"]:
+                self._names[split] = open_cut(self._path(split, _NAMES), state["num_bytes"][split])
+
+    def _cut_back(self, states: PartStates) -> None:
+        """Leave no more than the newest state speaks of: the disk may be full."""
+        if not states.newest:
+            self._clear(states)
+            return
+        if not states.newest["is_settled"]:
+            self._restore(states.newest)  # cuts the files
+            self._close()
+
+    def _clear(self, states: PartStates) -> None:
+        """Delete all files."""
+        states.drop()
+        for path in self._folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for split in SPLITS:
+            self._path(split, _PRINTS).unlink(missing_ok=True)
 
     def _list_files(self) -> Iterator[str]:
         for name in SPLITS:
@@ -182,10 +322,10 @@ class DatasetWriter:
                 yield f"{name}/names.jsonl"
 
     def _describe_digest(self) -> list[dict[str, str]]:
-        return [{"name": "the samples' files", "sha256": self._digest.hexdigest()}] if self._digest else []
+        return [{"name": "the samples", "sha256": self._digest}] if self._digest else []
 
     def _rows(self, split: str, field: str) -> Tensor:
-        """Return what is stored of a field, to be changed in place."""
+        """Return what is stored of a field; it is not to be changed."""
         assert self._example is not None
         example: Tensor = getattr(self._example, field)
         return open_rows(self._folder / tensor_path(split, field), tuple(example.shape[1:]), example.dtype)
@@ -213,29 +353,76 @@ class DatasetWriter:
             pair = [self._name_row(int(order[again[0] + place])) for place in (0, 1)]
             raise BadSourceError(f"{len(again)} ids come twice; the first: {pair[0]} and {pair[1]}")
 
-    def _settle_targets(self) -> None:
-        """Put classes that were found into alphabetical order; check that every target is one of them."""
-        if self._labels is not None and not self._classes:
-            self._classes = tuple(sorted(self._labels, key=_read_label))
-            place = {label: index for index, label in enumerate(self._classes)}
-            settled = torch.tensor([place[label] for label in self._labels], dtype=torch.long)
-            for name in SPLITS:
-                targets = self._rows(name, "targets")
-                targets.copy_(settled[targets])
-        for name in SPLITS:
-            check_targets(name, self._rows(name, "targets"), len(self._classes), self._find_name)
+    def _settle(
+        self,
+        describe_transforms: Callable[[], Sequence[Mapping[str, Any]]],
+        fit: Callable[[Mapping[str, Tensor]], Affine] | None,
+    ) -> None:
+        """Give targets and inputs the form that only all samples together tell; a state says so before they have it."""
+        changed = self._sort_classes()
+        if fit:
+            changed += self._apply(fit(self._moments.by_channel()))
+        self._transforms = list(describe_transforms())
+        self.is_settled = True
+        self._record_settled(changed)
+        for path in changed:
+            os.replace(_add_ending(path), path)
 
-    def _apply(self, affine: Affine) -> None:
-        """Change all stored inputs, and the moments with them."""
+    def _record_settled(self, changed: Sequence[Path]) -> None:
+        """Keep the state, unless the preparation was so short that there is none; an older one must not stay."""
+        states = self._states
+        if states is None or not (states.newest or states.is_due()):
+            return
+        states.wait()
+        with ExitStack() as opened:
+            streams = [opened.enter_context(_add_ending(path).open("rb")) for path in changed]
+            paths = [self._path(*place) for place in self._files]
+            streams += [opened.enter_context(path.open("rb")) for path in paths]
+            descriptors = [stream.fileno() for stream in (*streams, *self._names.values())]
+            states.write(self._describe_state(), descriptors)
+            states.wait()
+        if not (states.newest and states.newest["is_settled"]):
+            states.drop()
+
+    def _sort_classes(self) -> list[Path]:
+        """Put classes that were found into alphabetical order; return the files that this changes."""
+        if self._labels is None or self._classes:
+            return []
+        self._classes = tuple(sorted(self._labels, key=_read_label))
+        place = {label: index for index, label in enumerate(self._classes)}
+        settled = torch.tensor([place[label] for label in self._labels], dtype=torch.long)
+        if (settled.diff() > 0).all():  # they came in that order
+            return []
+        return [self._rewrite(name, "targets", lambda targets: settled[targets]) for name in SPLITS]
+
+    def _apply(self, affine: Affine) -> list[Path]:
+        """Change all inputs, and the moments with them; return the files."""
         self._moments = Moments()
+        changed = []
         for name in SPLITS:
-            inputs = self._rows(name, "inputs")
-            shape = [1, -1, *[1] * (inputs.ndim - 2)] if inputs.ndim > 1 else [-1]
-            scale, shift = (part.to(inputs.dtype).view(shape) for part in affine)
-            for rows in torch.split(inputs, max(1, _NUM_BYTES_AT_ONCE // max(1, inputs[:1].nbytes))):
-                rows.mul_(scale).add_(shift)
+
+            def change(inputs: Tensor, name: str = name) -> Tensor:
+                shape = [1, -1, *[1] * (inputs.ndim - 2)] if inputs.ndim > 1 else [-1]
+                scale, shift = (part.to(inputs.dtype).view(shape) for part in affine)
+                fitted = inputs.mul(scale).add_(shift)
                 if name == "train":
-                    self._moments.add(rows)
+                    self._moments.add(fitted)
+                return fitted
+
+            changed.append(self._rewrite(name, "inputs", change))
+        return changed
+
+    def _rewrite(self, split: str, field: str, change: Callable[[Tensor], Tensor]) -> Path:
+        """Write a file anew, beside the one that is there, and return the path of that."""
+        path, rows = self._path(split, field), self._rows(split, field)
+        file = TensorFile(_add_ending(path), field, tuple(rows.shape[1:]), rows.dtype)
+        try:
+            for block in torch.split(rows, max(1, _NUM_BYTES_AT_ONCE // max(1, rows[:1].nbytes))):
+                file.append(change(block))
+            file.finish()
+        finally:
+            file.close()
+        return path
 
 
 def check_targets(split: str, targets: Tensor, num_classes: int, find_name: Callable[[str, int], str]) -> None:
@@ -262,6 +449,10 @@ def _find_outside(targets: Tensor, num_classes: int, allowed: int) -> Tensor:
     """Return which samples, (samples,), have a target that is none of the classes, nor what is allowed besides."""
     outside = ((targets < 0) | (targets >= num_classes)) & (targets != allowed)
     return outside.flatten(1).any(dim=1) if targets.ndim > 1 else outside
+
+
+def _add_ending(path: Path) -> Path:
+    return path.with_name(path.name + _NEW)
 
 
 def has_statistics(dtype: torch.dtype) -> bool:

@@ -25,6 +25,16 @@ class Joined(Source):
         """Say whether one of them wants processes."""
         return any(source.decodes for source in self.sources.values())
 
+    @property
+    def repeats(self) -> bool:  # type: ignore[override]
+        """Say whether all of them give the same parts again."""
+        return all(source.repeats for source in self.sources.values())
+
+    def count(self) -> int | None:
+        """Return the number of samples of all, None where one does not know."""
+        counts = [source.count() for source in self.sources.values()]
+        return None if None in counts else sum(filter(None, counts))
+
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Yield the name of a source and one of its parts."""
         for name, source in self.sources.items():

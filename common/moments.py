@@ -1,5 +1,8 @@
 """Mean and standard deviation of more numbers than memory holds."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -27,6 +30,15 @@ class Moments:
         self._mean = self._mean + difference * (num / total)
         self._squares = self._squares + squares + difference.square() * (self._num * num / total)
         self._num = total
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all of it, as JSON has it to the last bit."""
+        return {"num": self._num, "mean": self._mean.tolist(), "squares": self._squares.tolist()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take a state back."""
+        self._num = state["num"]
+        self._mean, self._squares = (torch.tensor(state[name], dtype=torch.float64) for name in ("mean", "squares"))
 
     def by_channel(self) -> dict[str, Tensor]:
         """Return mean and std of each channel, (channels,) float64; the std is that of a sample (n - 1)."""

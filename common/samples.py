@@ -22,7 +22,8 @@ class Samples(NamedTuple):
     splits: Sequence[str] | None = None  # (samples,) train, valid or test, where the source says so
     times: Sequence[Any] | None = None  # (samples,) what splits by time compare
     fingerprints: Tensor | None = None  # (samples,) int64, equal where inputs are; `common.data` fills them in
-    digests: Sequence[str] | None = None  # (samples,) sha256 of what each was read from, where it has a file of its own
+    digests: Sequence[str] | None = None  # (samples,) sha256 of what each was read from, where that is told
+    input_names: tuple[str, ...] = ()  # of the columns of inputs, where they have names; the same for all parts
 
     def select(self, rows: Tensor) -> "Samples":
         """Return the samples of these rows, (rows,) int64."""
@@ -39,6 +40,7 @@ class Source:
     """Where samples come from. A subclass is a frozen dataclass, and can be pickled."""
 
     decodes = False  # whether loading a part is work that is worth a process of its own
+    repeats = True  # whether the same parts come again, as long as the arguments and their files are the same
 
     @property
     def name(self) -> str:
@@ -46,8 +48,16 @@ class Source:
         return type(self).__name__
 
     def parts(self) -> Iterable[Any]:
-        """Return descriptions of consecutive samples, each small enough to be in memory with a few others."""
+        """Return descriptions of consecutive samples, each small enough to be in memory with a few others.
+
+        They are the same in the same order every time, unless `repeats` says otherwise: a preparation that was killed
+        leaves out as many as it had done.
+        """
         raise NotImplementedError
+
+    def count(self) -> int | None:
+        """Return the number of samples in all parts, None where only reading them tells; called before they are."""
+        return None
 
     def load(self, part: Any) -> Samples:
         """Return the samples that one of the parts describes; may be called in another process."""

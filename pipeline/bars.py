@@ -1,4 +1,7 @@
-"""Draw how far a training is, from the file in which it says so. Whatever that file holds, nothing here fails by it."""
+"""Draw how far a training or a preparation is, from the file in which it says so.
+
+Whatever that file holds, nothing here fails by it.
+"""
 
 import os
 import stat
@@ -14,6 +17,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.validation import find_faults
 
@@ -23,7 +27,7 @@ REFRESH_PER_S = 4
 
 
 def read_progress(path: Path) -> dict[str, Any] | None:
-    """Return what a training says of itself; None where the file is missing, damaged, or no file of ours.
+    """Return what a stage says of itself; None where the file is missing, damaged, or no file of ours.
 
     Code of an experiment may have put anything in its place: no link is followed, no pipe waited for.
     """
@@ -43,7 +47,9 @@ def read_progress(path: Path) -> dict[str, Any] | None:
 
 
 def render_progress(progress: dict[str, Any]) -> RenderableType:
-    """Return a bar, and beside it what `describe_progress` says."""
+    """Return a bar, where it is known how long it is, and beside it what `describe_progress` says."""
+    if progress["fraction"] is None:
+        return Text(describe_progress(progress))
     row = Table.grid(padding=(0, 1))
     row.add_column(no_wrap=True)
     row.add_column(overflow="fold")
@@ -52,18 +58,23 @@ def render_progress(progress: dict[str, Any]) -> RenderableType:
 
 
 def describe_progress(progress: dict[str, Any]) -> str:
-    """Return what is known of fraction, epoch, loss, the first metric of the validation, speed and time left.
+    """Return what is known of fraction, samples, epoch, loss, the first metric of the validation, speed and time left.
 
     >>> metrics = {"train_loss": 0.03121, "valid_loss": 0.1, "valid_accuracy": 0.98, "samples_per_s": 12345.6}
     >>> describe_progress({"fraction": 0.45, "epoch": 9, "num_epochs": 20, "seconds_left": 3725.5, "metrics": metrics})
     '45%  epoch 9/20  loss 0.0312  valid accuracy 0.98  12,346 samples/s  1:02:05 left'
     >>> describe_progress({"fraction": 0, "metrics": {"train_loss": None}})
     '0%'
+    >>> describe_progress({"fraction": None, "num_read": 12000, "metrics": {}})
+    '12,000 samples'
     """
     known = {name: value for name, value in progress["metrics"].items() if value is not None}
     names = sorted((name for name in known if name.startswith("valid")), key=lambda name: name == "valid_loss")
     valid = names[0] if names else ""  # the loss only where there is nothing else
-    parts = [f"{progress['fraction']:.0%}"]
+    parts = [f"{progress['fraction']:.0%}"] if progress["fraction"] is not None else []
+    if progress.get("num_read") is not None:
+        total = f"/{progress['num_samples']:,}" if progress.get("num_samples") else ""
+        parts.append(f"{progress['num_read']:,}{total} samples")
     if progress.get("epoch") is not None:
         total = f"/{progress['num_epochs']}" if progress.get("num_epochs") else ""
         parts.append(f"epoch {progress['epoch']:g}{total}")

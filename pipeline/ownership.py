@@ -75,6 +75,7 @@ STAGES = {
             modules=("common/config.py", "common/dataset.py"),
             product="outputs/prepare/data",
             outs=(Out("outputs/prepare/data"), *_records("prepare")),
+            keeps_checkpoints=True,
         ),
         StageKind(
             TRAIN,

@@ -20,7 +20,7 @@ _MAX_ROWS = 30
 class _Row:
     state: str = "waiting"
     text: str = ""
-    progress_path: Path | None = None  # where a training says how far it is
+    progress_path: Path | None = None  # where a stage says how far it is
     started: float = 0.0
     ended: float = 0.0
 
@@ -30,7 +30,7 @@ class _Row:
         return f"{(self.ended or monotonic()) - self.started:.0f} s"
 
     def render(self) -> RenderableType:
-        """Return what the stage has to say: a bar while it trains, else a line."""
+        """Return what the stage has to say: a bar while it says how far it is, else a line."""
         progress = read_progress(self.progress_path) if self.progress_path and self.state == "running" else None
         return render_progress(progress) if progress else self.text
 
@@ -57,7 +57,7 @@ class Progress:
             make_console().print(self._render(everything=True))
 
     def start(self, stage: tuple[str, str], progress_path: Path | None = None) -> None:
-        """A stage starts; where it trains, the file at `progress_path` says how far it is."""
+        """A stage starts; the file at `progress_path` may say how far it is."""
         with self._lock:
             row = self._rows[stage]
             row.state, row.started, row.progress_path = "running", monotonic(), progress_path

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 OUTCOME = "outcome.json"
-PROGRESS = "progress.json"  # where a training is; gone when it is done
+PROGRESS = "progress.json"  # where a stage is; gone when it is done
 
 
 class Workspace:
@@ -30,7 +30,7 @@ class Workspace:
 
     @property
     def progress_path(self) -> Path:
-        """The file by which a training says where it is, as long as it runs."""
+        """The file by which a stage says where it is, as long as it runs."""
         return self.partial / PROGRESS
 
     @property

@@ -82,6 +82,10 @@ class Arrays(Source):
                 yield Part(split if len(pairs) > 1 else None, first, first - start, pair, rows, answers)
                 first += len(rows)
 
+    def count(self) -> int:
+        """Return the number of rows."""
+        return sum(pair.open()[0].shape[0] for pair in self._list_pairs().values())
+
     def load(self, part: Part) -> Samples:
         """Return the samples of some rows. Raises BadSourceError, naming file and row, for what is no number."""
         num = len(part.rows)

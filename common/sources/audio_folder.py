@@ -6,6 +6,7 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,19 @@ class AudioFolder(Source):
 
     def parts(self) -> Iterator[Part]:
         """Yield some paths, labels and splits, in alphabetical order. Raises BadSourceError without any."""
-        recordings = list(list_labelled_files(self.path, _ENDINGS))
+        recordings = self._recordings
         if not recordings:
             raise BadSourceError(f"'{self.path}' has no recordings: wanted {self.path}/CLASS/RECORDING.wav or the like")
         for start in range(0, len(recordings), _NUM_RECORDINGS):
             yield recordings[start : start + _NUM_RECORDINGS]
+
+    def count(self) -> int:
+        """Return the number of recordings."""
+        return len(self._recordings)
+
+    @cached_property
+    def _recordings(self) -> Part:
+        return list(list_labelled_files(self.path, _ENDINGS))
 
     def load(self, part: Part) -> Samples:
         """Return some recordings, decoded. Raises BadSourceError, naming the file, where one cannot be."""

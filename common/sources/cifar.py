@@ -61,6 +61,10 @@ class Cifar(Source):
             for first in range(0, num_bytes // size, _NUM_IMAGES):
                 yield split, path, first, min(_NUM_IMAGES, num_bytes // size - first)
 
+    def count(self) -> int:
+        """Return the number of images."""
+        return sum(num for _, _, _, num in self.parts())
+
     def load(self, part: tuple[str, Path, int, int]) -> Samples:
         """Return some images. Raises BadSourceError for a label that is none of the classes."""
         split, path, first, num = part

@@ -5,6 +5,7 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -50,11 +51,19 @@ class ImageFolder(Source):
 
     def parts(self) -> Iterator[Part]:
         """Yield paths, labels and splits of some images, in alphabetical order. Raises BadSourceError without any."""
-        images = list(self._list_images())
+        images = self._images
         if not images:
             raise BadSourceError(f"'{self.path}' has no images: wanted {self.path}/CLASS/IMAGE.png or the like")
         for start in range(0, len(images), _NUM_IMAGES):
             yield images[start : start + _NUM_IMAGES]
+
+    def count(self) -> int:
+        """Return the number of images."""
+        return len(self._images)
+
+    @cached_property
+    def _images(self) -> Part:
+        return list(self._list_images())
 
     def load(self, part: Part) -> Samples:
         """Return some images, decoded. Raises BadSourceError, naming the file, where one cannot be."""

@@ -35,6 +35,8 @@ class Sql(Source):
     time: str | None = None
     missing: Literal["error", "drop"] | float = "error"
 
+    repeats = False  # rows have no order, and a database changes
+
     @property
     def name(self) -> str:
         """The database."""

@@ -59,13 +59,17 @@ class Table(Source):
         first, path, rows = part
         self._check_columns(rows.schema.names, path)
         rows, numbers = self._settle_missing(rows, torch.arange(first, first + len(rows)), path)
+        inputs = self._read_inputs(rows, path)
         return Samples(
-            inputs=self._read_inputs(rows, path),
+            inputs=inputs,
             targets=self._read_targets(rows, path),
             ids=_read_texts(rows, self.id) if self.id else numbers,
             groups=_read_texts(rows, self.group) if self.group else None,
             splits=_read_texts(rows, self.split) if self.split else None,
             times=_read_times(rows, self.time) if self.time else None,
+            input_names=tuple(self._name_inputs(self._choose_inputs(rows.schema.names)))
+            if isinstance(inputs, Tensor)
+            else (),
         )
 
     def describe(self) -> tuple[Mapping[str, Any], ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.checkpoints import FINISHED, find_checkpoint_base
+from pipeline.checkpoints import FINISHED, PREPARED, find_checkpoint_base
 from pipeline.commands.run import Run, describe_failures, run_targets
 from pipeline.comparison import describe_rows
 from pipeline.errors import ForceError, InterruptedRunError, PublishError, StageError, UsageError
@@ -202,6 +202,8 @@ class Job:
             for stage in STAGES:  # the prepared data is in the DVC cache: too large, and the same for many
                 copy_tree(outputs / stage, folder / experiment / stage, ["data"] if stage == "prepare" else [])
             for checkpoints in (find_checkpoint_base(self.project.root) / experiment).glob("*/"):
+                if (checkpoints / PREPARED).exists():
+                    continue  # as large as the prepared data
                 if checkpoints.stat().st_mtime >= self.started - 1:  # others are of other branches
                     target = folder / "checkpoints" / experiment / checkpoints.name
                     copy_tree(checkpoints, target, ["*.tmp"], follow_links=False)

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from pipeline import containers, monitoring
-from pipeline.checkpoints import find_checkpoint_dir, hold_checkpoints
+from pipeline.checkpoints import PREPARED, find_checkpoint_dir, hold_checkpoints, take_prepared
 from pipeline.costs import record_cost
 from pipeline.dvccache import hash_out, run_key
 from pipeline.dvcfiles import render_dvc_file
@@ -99,6 +99,8 @@ class StageRun:
             with hold_checkpoints(self.checkpoint_dir) as checkpoint_dir:
                 write_json(self.workspace.partial / "task.json", self._build_task(checkpoint_dir))
                 status = self._run_process(checkpoint_dir)
+                if checkpoint_dir and not status:
+                    take_prepared(checkpoint_dir, self.workspace.partial / PREPARED)
             failure = self._find_failure(status, sources)
             if failure is None:
                 self._publish()
@@ -116,7 +118,7 @@ class StageRun:
         raise StageError(f"{self.stage.name} of {self.experiment.name} failed: {failure}", hint)
 
     def _find_checkpoint_dir(self) -> Path | None:
-        """Return where a training keeps its state: a folder for exactly these inputs, that no others resume from."""
+        """Return where a stage keeps its state: a folder for exactly these inputs, that no others resume from."""
         stage, root, index = self.stage, self.project.root, self.project.index
         if not stage.kind.keeps_checkpoints:
             return None
@@ -184,9 +186,9 @@ class StageRun:
             raise
 
     def _open_screen(self) -> AbstractContextManager[Callable[[str], None]]:
-        """Return what prints lines; where a person sits at a terminal, above the bar of the training."""
+        """Return what prints lines; where a person sits at a terminal, above the bar of the stage."""
         is_watched = (sys.stdout.isatty() or sys.stderr.isatty()) and not os.environ.get("CI")
-        if self.stage.name != "train" or not is_watched:
+        if not (self.stage.kind.keeps_checkpoints and is_watched):
             return nullcontext(lambda line: print(line, flush=True))
         bars = importlib.import_module("pipeline.bars")  # rich takes 0.1 s to load
         screen: AbstractContextManager[Callable[[str], None]] = bars.show_progress(self.workspace.progress_path)

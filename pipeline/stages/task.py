@@ -22,7 +22,7 @@ class Task:
     inputs: dict[str, str]  # upstream stage → the folder that it left
     components: dict[str, list[str]]  # kind → [module, class name]
     params: dict[str, dict[str, Any]]
-    checkpoint_dir: str = ""  # where training keeps its state while it runs; empty to keep none
+    checkpoint_dir: str = ""  # where the stage keeps its state while it runs; empty to keep none
     built_models: dict[str, dict[str, Any]] = field(default_factory=dict)  # experiment → {folder, component, sha256}
     num_processes: int = 1
     experiment: str = ""

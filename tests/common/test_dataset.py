@@ -1,6 +1,7 @@
 """Datasets on disk."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,13 @@ def test_reading_fails_when_a_file_is_truncated(written: Path, size: int) -> Non
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(CorruptDatasetError, match=r"valid/targets\.safetensors cannot be read"):
         read_dataset(written)
+
+
+def test_metadata_are_read_when_they_are_of_a_time_without_names_of_columns(written: Path) -> None:
+    fields = json.loads((written / "metadata.json").read_text())
+    del fields["input_names"]
+    (written / "metadata.json").write_text(json.dumps(fields))
+    assert read_metadata(written).input_names == ()
 
 
 def test_reading_fails_when_a_file_is_gone(written: Path) -> None:

@@ -120,3 +120,24 @@ def test_writing_is_refused_when(tmp_path: Path, parts: list[Samples], error: ty
     with pytest.raises(error) as caught:
         write(tmp_path, *parts)
     assert str(caught.value).startswith(message)
+
+
+def test_names_of_columns_are_in_the_metadata_where_inputs_are_columns(tmp_path: Path) -> None:
+    for name, names, wanted in (("a", ("x", "y"), ("x", "y")), ("b", ("x", "y", "z"), ()), ("c", (), ())):
+        (tmp_path / name).mkdir()
+        assert write(tmp_path / name, make(input_names=names)).metadata.input_names == wanted
+
+
+def test_columns_in_another_order_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadSourceError, match="samples differ: the inputs are y, x from sample 6 on, x, y before"):
+        write(tmp_path, make(input_names=("x", "y")), make(range(6, 9), input_names=("y", "x")))
+
+
+def test_what_samples_were_read_from_is_described_whatever_the_parts(tmp_path: Path) -> None:
+    whole, *parts = (make(range(*ends), digests=[f"{i}" for i in range(*ends)]) for ends in ((9,), (4,), (4, 9)))
+    found = []
+    for name, samples in (("a", [whole]), ("b", parts)):
+        (tmp_path / name).mkdir()
+        found.append(write(tmp_path / name, *samples).metadata.sources)
+    assert found[0] == found[1]
+    assert found[0][0]["name"] == "the samples"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from common.config import build_choice
 from common.data import Config, DataModule
 from common.joining import Joined
 from common.samples import BadSourceError, Samples, Source
@@ -44,6 +45,15 @@ def test_ids_and_groups_begin_with_the_name_of_the_source() -> None:
     assert [samples.groups for samples in found] == [["old/x"], ["old/y"], None]
     assert JOINED.name == "old + new"
     assert JOINED.describe() == ({"name": "2 samples"}, {"name": "1 samples"})
+
+
+def test_what_one_source_does_not_know_nobody_does() -> None:
+    assert JOINED.count() is None
+    assert JOINED.repeats
+    digits = build_choice("common.sources", Source, {"name": "digits"})
+    assert Joined({"a": digits}).count() == digits.count()
+    sql = build_choice("common.sources", Source, {"name": "sql", "url": "sqlite://", "query": "", "id": "x"})
+    assert not Joined({"a": digits, "b": sql}).repeats
 
 
 def test_classes_are_joined_by_their_labels() -> None:

@@ -1,15 +1,17 @@
 """Data that params name: real runs, with a table in git and one that DVC tracks."""
 
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.checkouts import Checkout
-from tests.flows.commands import dvc, force
+from tests.checkouts import Checkout, make_checkout
+from tests.flows.commands import dvc, force, list_processes, start_force, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -101,3 +103,106 @@ def test_bad_data_end_the_stage_in_one_line(flowers: Checkout) -> None:
     assert message in done.stderr.splitlines()[0]
     assert "Traceback" not in done.stdout + done.stderr
     assert not (flowers.root / "experiments/flowers/outputs/prepare/data").exists()
+
+
+# Waits for the state of what is done so far, and is killed, or waits for that, once.
+ENDING = """\
+import os, signal, time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from common.data import DataModule, Samples
+
+
+class Ending(DataModule):
+    def read(self) -> Iterator[Samples]:
+        for part in range(20):
+            if part == 12 and Path("ends").exists():
+                while not list(Path(".force/checkpoints/ending").glob("*/parts.json")):
+                    time.sleep(0.01)
+                if Path("ends").read_text() == "by itself":
+                    Path("ends").unlink()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                Path("ends").rename("waits")
+                time.sleep(1000)
+            inputs = torch.rand(50, 8, generator=torch.Generator().manual_seed(part))
+            yield Samples(inputs, torch.arange(50) % 2, torch.arange(50 * part, 50 * part + 50), ("a", "b"))
+"""
+
+
+@pytest.fixture
+def ending(tmp_path: Path) -> Checkout:
+    """A checkout with an experiment whose preparation ends too early, if the file `ends` is there; `whole` is done."""
+    (tmp_path / "checkout").mkdir()
+    checkout = make_checkout(tmp_path / "checkout")
+    settings = "params: {data: {valid_fraction: 0.1}, monitoring: {checkpoint_minutes: 0.00001}}\n"
+    checkout.experiment("ending", settings, data=ENDING)
+    checkout.experiment("whole", settings, data=f"{ENDING}# no other's result\n")
+    done = force(checkout, "run", "whole:prepare")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return checkout
+
+
+def check_continued(checkout: Checkout) -> None:
+    """Check that the next run goes on, to the same bytes, and leaves nothing else."""
+    done = force(checkout, "run", "ending:prepare")
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = (checkout.root / "experiments/ending/outputs/prepare/prepare.log").read_text()
+    assert "the preparation was interrupted: it continues at sample " in log
+    assert int(log.split(" continues at sample ")[1].split()[0]) in range(50, 601, 50)
+    assert read_metadata(checkout, "ending")["files"] == read_metadata(checkout, "whole")["files"]
+    assert not list(checkout.root.glob(".force/checkpoints/ending/*/"))
+    assert dvc(checkout, "status", "experiments/ending/dvc.yaml:prepare").stdout.endswith("are up to date.\n")
+
+
+def test_preparation_that_was_killed_goes_on(ending: Checkout) -> None:
+    ending.write("ends", "by itself")
+    done = force(ending, "run", "ending:prepare")
+    assert done.returncode == 6
+    assert "killed by SIGKILL" in done.stderr
+    assert not (ending.root / "experiments/ending/outputs/prepare/data").exists()
+    check_continued(ending)
+
+
+def test_preparation_goes_on_when_the_whole_run_was_killed(ending: Checkout) -> None:
+    ending.write("ends", "with all")
+    process = start_force(ending, "run", "ending:prepare")
+    wait_until((ending.root / "waits").exists, "waiting for the end")
+    process.kill()
+    process.communicate(timeout=60)
+    wait_until(lambda: not list_processes(ending), "the end of every process")
+    check_continued(ending)
+
+
+def test_preparation_starts_anew_when_its_params_changed(ending: Checkout) -> None:
+    ending.write("ends", "by itself")
+    assert force(ending, "run", "ending:prepare").returncode == 6
+    config = ending.root / "experiments/ending/experiment.yaml"
+    config.write_text(config.read_text().replace("0.1", "0.2"))
+    done = force(ending, "run", "ending:prepare")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "continues" not in (ending.root / "experiments/ending/outputs/prepare/prepare.log").read_text()
+    assert not list(ending.root.glob(".force/checkpoints/ending/*/"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system of its own takes root")
+def test_nothing_half_written_is_left_when_the_disk_is_full(ending: Checkout, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", small], check=True)
+    try:
+        (ending.root / ".force/checkpoints").mkdir(exist_ok=True)
+        (ending.root / ".force/checkpoints/ending").symlink_to(small)
+        done = force(ending, "run", "ending:prepare")
+        assert done.returncode == 6
+        assert "No space left on device" in done.stderr
+        outputs = ending.root / "experiments/ending/outputs"
+        assert {path.name for path in outputs.rglob("*")} == {"prepare", "outcome.json", "failed.log"}
+        subprocess.run(["mount", "-o", "remount,size=10m", small], check=True)
+        done = force(ending, "run", "ending:prepare")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert read_metadata(ending, "ending")["files"] == read_metadata(ending, "whole")["files"]
+    finally:
+        subprocess.run(["umount", "--lazy", small], check=True)

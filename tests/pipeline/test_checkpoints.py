@@ -45,7 +45,7 @@ def test_second_training_keeps_none_and_says_so_when_the_first_still_runs(
     with hold_checkpoints(folder), hold_checkpoints(folder) as second, hold_checkpoints(tmp_path / "x/4567") as other:
         assert second is None
         assert other == tmp_path / "x/4567"
-    note = f"note: no checkpoints are kept: another run of the same training holds {folder}\n"
+    note = f"note: no checkpoints are kept: another run of the same stage holds {folder}\n"
     assert capsys.readouterr().out == note
     with hold_checkpoints(folder) as held:
         assert held == folder

@@ -52,6 +52,7 @@ def test_rows_of_two_files_are_samples(tmp_path: Path, ending: str) -> None:
     files = write(tmp_path / f"x.{ending}", x=INPUTS), write(tmp_path / f"y.{ending}", y=LABELS)
     samples = read(Arrays(*files))
     assert torch.equal(samples.inputs, torch.from_numpy(INPUTS))
+    assert Arrays(*files).count() == 6
     assert samples.targets == ["0", "1", "10", "0", "1", "10"]
     assert samples.ids.tolist() == [0, 1, 2, 3, 4, 5]  # type: ignore[union-attr]
     assert [source["name"] for source in Arrays(*files).describe()] == list(files)

@@ -92,6 +92,7 @@ def test_many_recordings_come_in_parts(tmp_path: Path, monkeypatch: pytest.Monke
         write(tmp_path / f"x/{name}.wav", SOUND)
     source = AudioFolder(str(tmp_path), 8000, 10)
     assert [source.load(part).ids for part in source.parts()] == [["x/a.wav", "x/b.wav"], ["x/c.wav"]]
+    assert source.count() == 3
 
 
 # What is refused

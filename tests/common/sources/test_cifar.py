@@ -43,6 +43,7 @@ def test_cifar_10_has_batches_for_training_and_one_for_test(tmp_path: Path) -> N
     assert [part.targets.tolist() for part in parts] == [[1], [0], [2]]  # type: ignore[union-attr]
     assert parts[0].classes == ("airplane", "automobile", "bird")
     assert len(Cifar(str(tmp_path)).describe()) == 4
+    assert Cifar(str(tmp_path)).count() == 3
 
 
 def test_cifar_100_has_coarse_and_fine_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

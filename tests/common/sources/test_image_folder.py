@@ -87,6 +87,7 @@ def test_many_images_come_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ["a/2.png", "a/3.png"],
         ["a/4.png"],
     ]
+    assert source.count() == 5
 
 
 # What is refused

@@ -51,6 +51,7 @@ def test_rows_of_every_kind_of_file_are_samples(tmp_path: Path, ending: str) -> 
     assert samples.inputs.dtype == torch.float32
     assert samples.targets == SPECIES
     assert samples.ids.tolist() == [0, 1, 2, 3]
+    assert samples.input_names == ("length", "petals")
 
 
 def test_files_of_a_folder_are_one_table(tmp_path: Path) -> None:

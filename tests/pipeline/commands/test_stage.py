@@ -172,11 +172,52 @@ def test_training_keeps_no_state_when_another_run_of_the_same_one_does(stages: S
     assert stages.task["checkpoint_dir"] == ""
 
 
-@pytest.mark.parametrize("stage", ["prepare", "evaluate"])
-def test_other_stages_keep_no_state(stages: Stages, stage: str) -> None:
-    at = "common" if stage == "prepare" else "experiments/x"
-    assert stages.run(stage, METRIC_FILES, at=at).status == 0
+def test_evaluation_keeps_no_state(stages: Stages) -> None:
+    assert stages.run("evaluate", METRIC_FILES).status == 0
     assert stages.task["checkpoint_dir"] == ""
+
+
+PREPARE = """
+kept = Path(task["checkpoint_dir"])
+(kept / "data").mkdir(exist_ok=True)
+with (kept / "data" / "rows").open("a") as rows:
+    rows.write("some ")
+(kept / "parts.json").write_text("so far")
+"""
+KILL = "os.kill(os.getpid(), signal.SIGKILL)\n"
+
+
+def prepare(stages: Stages, seed: int, lines: str) -> Ended:
+    """Run the preparation of an experiment with its own splits."""
+    stages.checkout.experiment("x", f"params: {{data: {{split_seed: {seed}}}}}\n")
+    stages._call("sync")
+    return stages.run("prepare", lines)
+
+
+def test_preparation_goes_on_in_its_folder_until_its_data_are_moved_to_its_outs(stages: Stages) -> None:
+    outputs = stages.checkout.root / "experiments/x/outputs/prepare"
+    assert prepare(stages, 1, PREPARE + KILL).status == 6
+    kept = Path(stages.task["checkpoint_dir"])
+    assert {path.name for path in outputs.iterdir()} == {"failed.log", "outcome.json"}
+    assert sorted(path.name for path in kept.iterdir()) == ["data", "parts.json"]
+    assert prepare(stages, 1, PREPARE).status == 0
+    assert (outputs / "data/rows").read_text() == "some some "
+    assert not kept.exists()
+
+
+def test_preparation_that_was_killed_is_forgotten_when_its_inputs_change(stages: Stages) -> None:
+    prepare(stages, 1, PREPARE + KILL)
+    before = Path(stages.task["checkpoint_dir"])
+    assert prepare(stages, 2, PREPARE).status == 0
+    assert not before.exists()
+    assert (stages.checkout.root / "experiments/x/outputs/prepare/data/rows").read_text() == "some "
+
+
+def test_links_that_a_preparation_leaves_are_refused(stages: Stages) -> None:
+    ended = prepare(stages, 1, 'os.symlink("/etc", Path(task["checkpoint_dir"]) / "data")\n')
+    assert ended.status == 6
+    assert "a stage leaves files and folders, no links" in ended.err
+    assert not (stages.checkout.root / "experiments/x/outputs/prepare/data").exists()
 
 
 def test_training_is_told_who_hears_of_it(stages: Stages) -> None:
