@@ -31,7 +31,7 @@ class Samples(NamedTuple):
         chosen: dict[str, Any] = {
             name: value[rows] if isinstance(value, Tensor) else [value[place] for place in places]
             for name, value in self._asdict().items()
-            if value is not None and name != "classes"
+            if value is not None and name not in ("classes", "input_names")
         }
         return self._replace(**chosen)
 
