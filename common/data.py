@@ -17,6 +17,7 @@ from torch import Tensor
 from common.config import Fraction, NonNegativeInt, PositiveInt, SourceChoice, TransformChoice, build_choice
 from common.dataset import Metadata
 from common.dataset_writer import DatasetWriter
+from common.expectations import Expectations, check_expectations
 from common.hashing import find_keys, hash_rows
 from common.samples import BadSourceError, Fitted, Samples, Source, Transform
 from common.splits import assign_splits
@@ -42,6 +43,7 @@ class Config:
     valid_from: float | str | None = None  # times: what is not before is for validation
     test_from: float | str | None = None
     duplicates: Literal["error", "warn", "allow"] = "error"  # the same inputs in two splits
+    expect: Expectations | None = None  # what prepared data have to be like
 
 
 class DataModule:
@@ -92,6 +94,8 @@ class DataModule:
             made_by = f"{type(self).__module__}.{type(self).__qualname__}"
             metadata = writer.finish(self.name, made_by, self.describe, fitted.fit if fitted else None)
             self._judge_duplicates(writer)
+            if self.config.expect:
+                check_expectations(folder, self.config.expect)
             return metadata
 
     def _find_fitted(self) -> Fitted | None:

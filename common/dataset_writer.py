@@ -32,6 +32,7 @@ class DatasetWriter:
         self._example: Batch | None = None  # of the first part, without samples
         self._labels: dict[str, int] | None = None  # in the order in which they came, where targets are labels
         self._classes: tuple[str, ...] = ()
+        self._columns: tuple[str, ...] = ()
         self._moments = Moments()
         self._digest: Any = None  # of what samples were read from, where each had a file of its own
         self._names: dict[str, BinaryIO] = {}  # the texts that ids were, by split
@@ -102,6 +103,7 @@ class DatasetWriter:
             target_shape=tuple(self._example.targets.shape[1:]),
             target_dtype=describe_dtype(self._example.targets.dtype),
             classes=self._classes,
+            columns=self._columns,
             num_samples={split: self._files[split, "ids"].num_rows for split in SPLITS},
             statistics=self._moments.total(1 / 255 if is_image else 1),
             sources=(*describe(), *self._describe_digest()),
@@ -134,6 +136,7 @@ class DatasetWriter:
                 "the inputs are texts: data.transforms has to make numbers of them, as `tokenise` does"
             )
         self._classes = self._classes or samples.classes
+        self._columns = samples.columns
         if samples.digests is not None:
             self._digest = self._digest or hashlib.sha256()
             for name, digest in zip(ids, samples.digests, strict=True):

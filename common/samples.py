@@ -22,6 +22,7 @@ class Samples(NamedTuple):
     times: Sequence[Any] | None = None  # (samples,) what splits by time compare
     fingerprints: Tensor | None = None  # (samples,) int64, equal where inputs are; `common.data` fills them in
     digests: Sequence[str] | None = None  # (samples,) sha256 of what each was read from, where it has a file of its own
+    columns: tuple[str, ...] = ()  # names of what dimension 1 of the inputs holds, of a table
 
 
 class Source:

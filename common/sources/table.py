@@ -63,6 +63,7 @@ class Table(Source):
             groups=_read_texts(rows, self.group) if self.group else None,
             splits=_read_texts(rows, self.split) if self.split else None,
             times=_read_times(rows, self.time) if self.time else None,
+            columns=tuple(self._choose_inputs(rows.schema.names)),
         )
 
     def describe(self) -> tuple[Mapping[str, Any], ...]:
