@@ -11,20 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import chi2
-from torch import Tensor
 
-from common.dataset import SPLITS, Batch, Dataset, Metadata
-from common.measures import find_channel_axis, find_unit, name_channels, spread
+from common.dataset import SPLITS, Dataset, Metadata
+from common.excerpts import take_numbers
+from common.measures import name_channels
 from common.summary import Summary, find_target_kind, name_targets
 
 SOME, STRONG = 0.1, 0.25
 _BY_CHANCE = 0.001
-_MAX_ROWS = 2**14  # train samples that distributions are estimated from, evenly spaced
-_MAX_NUMBERS = 2**22  # of all channels together
-_NUM_OF_A_SAMPLE = 64  # of a channel, evenly spaced
-_EXCERPT_BYTES = 2**24  # of samples that are in memory while they are taken
 
 
 def compare(data: Dataset, reference: Dataset, summary: Summary, reference_summary: Summary) -> dict[str, Any]:
@@ -118,35 +113,6 @@ def _compare_field(data: Dataset, reference: Dataset, field: str, names: Sequenc
     return found
 
 
-def take_numbers(dataset: Dataset, field: str) -> tuple[Any, int]:
-    """Return (channels, numbers) of evenly spaced train samples, and of how many samples."""
-    rows = dataset.train.tensors[Batch._fields.index(field)]
-    is_input = field == "inputs"
-    axis = find_channel_axis(dataset.metadata) if is_input else (1 if rows.ndim == 2 else None)
-    if not len(rows):
-        return np.empty((0, 0)), 0
-    _, num_channels, num_numbers = spread(rows[:1], axis).shape
-    if not num_channels * num_numbers:
-        return np.empty((0, 0)), 0
-    kept = space_evenly(num_numbers, _NUM_OF_A_SAMPLE)
-    chosen = space_evenly(len(rows), min(_MAX_ROWS, max(1, _MAX_NUMBERS // (num_channels * len(kept)))))
-    at_once = max(1, _EXCERPT_BYTES // (8 * num_channels * num_numbers))
-    parts = [spread(rows[part], axis)[:, :, kept] for part in torch.split(chosen, at_once)]
-    numbers = torch.cat(parts).movedim(1, 0).flatten(1)
-    return (numbers * (find_unit(dataset.metadata) if is_input else 1)).numpy(), len(chosen)
-
-
-def space_evenly(num: int, most: int) -> Tensor:
-    """Return up to `most` places among `num`, the first and the last with them.
-
-    >>> space_evenly(10, 4).tolist(), space_evenly(3, 4).tolist()
-    ([0, 3, 6, 9], [0, 1, 2])
-    """
-    if num <= most:
-        return torch.arange(num)
-    return torch.arange(most) * (num - 1) // max(1, most - 1)
-
-
 def count_in_bins(values: Any, reference: Any) -> tuple[Any, Any]:
     """Return how many of each, both (numbers,), are between the deciles of the reference.
 
@@ -183,7 +149,7 @@ def _round(number: float) -> float:
 
 
 def _show(value: Any) -> str:
-    return str(value) if isinstance(value, str) else f"({', '.join(map(str, value))})"
+    return value if isinstance(value, str) else str(tuple(value))
 
 
 def _list(names: Sequence[str], most: int = 5) -> str:

@@ -14,6 +14,8 @@ from common.samples import BadSourceError
 from common.summary import Summary, find_target_kind, name_targets, summarise
 
 _MAX_NAMED = 5
+_MAX_BROKEN = 10
+_Bounds = tuple[float | None, float | None]  # the least and the most, None for no bound
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Expectations:
     finite: bool = True  # no nan and no infinity, in inputs and targets
     minimum: float | None = None  # of inputs
     maximum: float | None = None
-    columns: Mapping[str, tuple[float | None, float | None]] | None = None  # minimum and maximum by column of a table
+    columns: Mapping[str, tuple[float | None, float | None] | None] | None = None  # minimum and maximum by column
     min_samples: NumSamples | None = None
     min_class_fraction: Fraction | None = None  # of the train samples, for every class
     classes: tuple[str, ...] | None = None  # exactly these, in any order
@@ -43,7 +45,8 @@ def check_expectations(folder: Path, expect: Expectations) -> None:
     """Raise BadSourceError with all that the dataset in `folder`, which was just written, breaks."""
     dataset = map_dataset(folder)
     if broken := Judge(folder, dataset, summarise(dataset)).find_broken(expect):
-        raise BadSourceError("; ".join(broken))
+        more = [f"and {len(broken) - _MAX_BROKEN} more"] if len(broken) > _MAX_BROKEN else []
+        raise BadSourceError("; ".join([*broken[:_MAX_BROKEN], *more]))
 
 
 class Judge:
@@ -115,7 +118,7 @@ class Judge:
                     f"{split}: {summary.num_samples} samples, fewer than data.expect.min_samples.{split} = {minimum}"
                 )
 
-    def _find_outside(self, bounds: Sequence[tuple[float | None, float | None]], key: str) -> Iterator[str]:
+    def _find_outside(self, bounds: Sequence[_Bounds], key: str) -> Iterator[str]:
         """Yield a line for each split and bound that inputs are beyond, with the number that is farthest."""
         low, high = (_fill(bounds, side) for side in (0, 1))
         for split, summary in self._summary.splits.items():
@@ -137,14 +140,16 @@ class Judge:
                     f"{side} {limit:.6g} of {key}{more}"
                 )
 
-    def _find_outside_columns(self, columns: Mapping[str, tuple[float | None, float | None]]) -> Iterator[str]:
+    def _find_outside_columns(self, columns: Mapping[str, _Bounds | None]) -> Iterator[str]:
         known = {name: place for place, name in enumerate(self._metadata.columns)}
         for name, bound in columns.items():
+            if bound is None:  # which takes back what a parent expects
+                continue
             if name not in known or len(known) != len(self._channels):
                 have = f"there are {_name_some(known)}" if known else "these inputs have no named columns"
                 yield f"no column '{name}', which data.expect.columns names: {have}"
                 continue
-            bounds: list[tuple[float | None, float | None]] = [(None, None)] * len(self._channels)
+            bounds: list[_Bounds] = [(None, None)] * len(self._channels)
             bounds[known[name]] = bound
             yield from self._find_outside(bounds, "data.expect.columns")
 
@@ -184,7 +189,7 @@ class Judge:
         return read_names(self._folder, split, [row])[0]
 
 
-def _fill(bounds: Sequence[tuple[float | None, float | None]], side: int) -> Tensor:
+def _fill(bounds: Sequence[_Bounds], side: int) -> Tensor:
     nothing = (-torch.inf, torch.inf)[side]
     limits = [bound[side] for bound in bounds]
     return torch.tensor([nothing if limit is None else limit for limit in limits], dtype=torch.float64)

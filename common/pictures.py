@@ -3,7 +3,8 @@
 Which samples are drawn depends on the data alone: evenly spaced ones of the first split that has any.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,25 +15,27 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from common.dataset import SPLITS, Dataset, read_names
-from common.drift import space_evenly, take_numbers
-from common.measures import find_channel_axis, find_unit, is_tokens, iterate_blocks, name_channels
+from common.excerpts import space_evenly, take_numbers
+from common.measures import Measures, find_channel_axis, find_unit, is_tokens, iterate_blocks, name_channels
 from common.summary import Summary, find_target_kind
 
 _NUM_A_CLASS = 8
 _MAX_CLASSES = 20  # that are drawn, the first in the order of the metadata
 _MAX_COLUMNS = 24
-_NUM_BINS = 40
+_MIN_BINS, _MAX_BINS = 8, 40
 _TILE = 88  # pixels, of one sample
 _PLOT = (220, 120)
 _LINE_PLOT = (176, 64)
 _MAX_POINTS = 1024  # of a line, evenly spaced
 _MAX_LINES = 4  # channels of a sequence
 _GAP = 8
+_LONGEST_TEXT = 200  # characters
 _CAPTION = 14  # pixels, of a line of text
 _LEFT = 112  # of the names of classes
 _INK, _PAPER, _DIM, _STRANGE = (32, 32, 32), (255, 255, 255), (120, 120, 120), (255, 0, 255)
 # Okabe and Ito (2008): told apart by people of any colour vision.
 _COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233), (120, 120, 0))
+_SMALLEST_SIDE = 8  # pixels of a tile
 _SMALLEST_IMAGE = 8  # pixels a side of what has two dimensions and is drawn as an image, not as lines
 
 
@@ -41,7 +44,7 @@ class Row:
     """Samples that are drawn side by side."""
 
     title: str
-    colour: tuple[int, int, int]
+    colour: tuple[int, int, int]  # of lines
     rows: Sequence[int]  # in the split
 
 
@@ -58,7 +61,7 @@ def draw_pictures(dataset: Dataset, summary: Summary, data_dir: Path, folder: Pa
         picture, path = draw_histograms(dataset, summary), folder / "columns.png"
     else:
         rows = choose_rows(dataset, summary, split)
-        tiles = draw_samples(dataset, split, rows)
+        tiles = draw_samples(dataset, summary, split, rows)
         names = read_names(data_dir, split, [row for part in rows for row in part.rows])
         picture, path = arrange(tiles, rows, names, f"{dataset.metadata.name}, {split}"), folder / "samples.png"
     if picture is None:
@@ -96,20 +99,17 @@ def _find_members(targets: Tensor, wanted: dict[int, set[int]]) -> dict[int, lis
     return found
 
 
-def draw_samples(dataset: Dataset, split: str, rows: Sequence[Row]) -> list[list[Image.Image]]:
-    """Return a picture of each sample."""
+def draw_samples(dataset: Dataset, summary: Summary, split: str, rows: Sequence[Row]) -> list[list[Image.Image]]:
+    """Return a picture of each sample; beside images whose targets are maps of classes, those."""
     inputs, targets, _ = dataset.split(split).tensors
-    unit = find_unit(dataset.metadata)
-    chosen = {row: inputs[row].double().numpy() * unit for part in rows for row in part.rows}
-    low, high = find_range(chosen.values())
+    low, high = (bound / find_unit(dataset.metadata) for bound in find_range(summary.inputs))
     if is_sequence(dataset.metadata.input_shape):
-        axis = find_channel_axis(dataset.metadata)
-        lines = {row: values if axis == 1 else values.T for row, values in chosen.items()}
-        return [[draw_lines(lines[row], low, high, part.colour) for row in part.rows] for part in rows]
+        turned = inputs if find_channel_axis(dataset.metadata) == 1 else inputs.movedim(2, 1)
+        return [[draw_lines(turned[row], low, high, part.colour) for row in part.rows] for part in rows]
     has_maps = find_target_kind(dataset.metadata) == "class maps"
     return [
         [
-            _join([draw_image(chosen[row], low, high), *([draw_map(targets[row].numpy())] if has_maps else [])])
+            _join([draw_image(inputs[row], low, high), *([draw_map(targets[row])] if has_maps else [])])
             for row in part.rows
         ]
         for part in rows
@@ -121,27 +121,31 @@ def is_sequence(shape: Sequence[int]) -> bool:
     return len(shape) == 2 and min(shape) < _SMALLEST_IMAGE
 
 
-def find_range(samples: Iterable[Any]) -> tuple[float, float]:
-    """Return what is drawn black and white: 0 and 1 where all numbers are between these, else smallest and largest."""
-    finite = [values[np.isfinite(values)] for values in samples]
-    low = min((float(values.min()) for values in finite if values.size), default=0.0)
-    high = max((float(values.max()) for values in finite if values.size), default=1.0)
+def find_range(inputs: Measures) -> tuple[float, float]:
+    """Return what is drawn black and white: 0 and 1 where all numbers are between these.
+
+    Else the smallest and the largest number, but none beyond four standard deviations from the mean of all channels.
+    """
+    if not int(inputs.num.sum()):
+        return 0.0, 1.0
+    low, high = float(inputs.low.min()), float(inputs.high.max())
     if low >= 0 and high <= 1:
         return 0.0, 1.0
+    low = max(low, float((inputs.mean - 4 * inputs.std).min()))
+    high = min(high, float((inputs.mean + 4 * inputs.std).max()))
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
-def draw_image(values: Any, low: float, high: float) -> Image.Image:
+def draw_image(sample: Tensor, low: float, high: float) -> Image.Image:
     """Return (channels, height, width) or (height, width) as a picture; of volumes, the slice in the middle.
 
     1 channel is grey, 3 are red, green and blue, of 4 the last is how opaque it is; of others the first is drawn. What
     is not finite is magenta.
     """
-    while values.ndim > 3:
-        values = values[:, values.shape[1] // 2]
-    channels = values if values.ndim == 3 else values[None]
-    if len(channels) not in (3, 4):
-        channels = channels[:1]
+    while sample.ndim > 3:
+        sample = sample[:, sample.shape[1] // 2]
+    sample = sample if sample.ndim == 3 else sample[None]
+    channels = (sample if len(sample) in (3, 4) else sample[:1]).double().numpy()
     is_strange = ~np.isfinite(channels).all(axis=0)
     shown = np.nan_to_num((channels - low) / (high - low), nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1)
     if len(shown) == 4:
@@ -152,10 +156,11 @@ def draw_image(values: Any, low: float, high: float) -> Image.Image:
     return _fit(Image.fromarray(pixels))
 
 
-def draw_map(values: Any) -> Image.Image:
-    """Return classes (height, width), perhaps below dimensions of one, in colours; what is no class is white."""
-    while values.ndim > 2:
-        values = values[0]
+def draw_map(target: Tensor) -> Image.Image:
+    """Return classes (…, height, width) in colours, of volumes the slice in the middle; what is no class is white."""
+    while target.ndim > 2:
+        target = target[len(target) // 2]
+    values = target.numpy()
     palette = np.array([*_COLOURS, _PAPER], dtype=np.uint8)
     places = np.where(values < 0, len(_COLOURS), values.astype(np.int64) % len(_COLOURS))
     return _fit(Image.fromarray(palette[np.atleast_2d(places)]))
@@ -167,7 +172,7 @@ def _fit(image: Image.Image) -> Image.Image:
     if longest <= _TILE:
         factor = _TILE // longest
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    size = (max(1, image.width * _TILE // longest), max(1, image.height * _TILE // longest))
+    size = (max(_SMALLEST_SIDE, image.width * _TILE // longest), max(_SMALLEST_SIDE, image.height * _TILE // longest))
     return image.resize(size, Image.Resampling.BOX)
 
 
@@ -181,17 +186,17 @@ def _join(parts: Sequence[Image.Image]) -> Image.Image:
     return joined
 
 
-def draw_lines(values: Any, low: float, high: float, colour: tuple[int, int, int]) -> Image.Image:
+def draw_lines(sample: Tensor, low: float, high: float, colour: tuple[int, int, int]) -> Image.Image:
     """Return the first channels of (channels, length) as lines, from `low` at the bottom to `high` at the top."""
     width, height = _LINE_PLOT
     picture = Image.new("RGB", _LINE_PLOT, (244, 244, 244))
     draw = ImageDraw.Draw(picture)
-    places = space_evenly(values.shape[1], _MAX_POINTS).numpy()
-    for number, channel in enumerate(values[:_MAX_LINES]):
-        across = places / max(1, values.shape[1] - 1) * (width - 1)
-        up = (1 - (channel[places] - low) / (high - low)) * (height - 1)
+    places = space_evenly(sample.shape[1], _MAX_POINTS)
+    across = places.numpy() / max(1, sample.shape[1] - 1) * (width - 1)
+    for number, channel in enumerate(sample[:_MAX_LINES, places].double().numpy()):
+        up = (1 - (channel - low) / (high - low)) * (height - 1)
         is_fine = np.isfinite(up)
-        ink = colour if len(values) == 1 else _COLOURS[number % len(_COLOURS)]
+        ink = colour if len(sample) == 1 else _COLOURS[number % len(_COLOURS)]
         if is_fine.any():
             draw.line(list(zip(across[is_fine].tolist(), up[is_fine].tolist(), strict=True)), fill=ink)
     return picture
@@ -210,11 +215,11 @@ def arrange(
     _write(draw, (_GAP, _GAP), title, size[0] - 2 * _GAP, _INK)
     for part, row, height in zip(tiles, rows, heights, strict=True):
         for line, text in enumerate(row.title.rsplit("\n", 1)):
-            _write(draw, (_GAP, top + line * _CAPTION), text, left - 2 * _GAP, _DIM if line else row.colour)
+            _write(draw, (_GAP, top + line * _CAPTION), text, left - 2 * _GAP, _DIM if line else _INK)
         for place, tile in enumerate(part):
             corner = (left + place * width, top)
             sheet.paste(tile, corner)
-            _write(draw, (corner[0], top + tile.height), next(remaining), width - _GAP, _DIM)
+            _write(draw, (corner[0], top + tile.height), next(remaining), width - _GAP, _DIM, keeps_end=True)
         top += height
     return sheet
 
@@ -246,24 +251,21 @@ def draw_histograms(dataset: Dataset, summary: Summary) -> Image.Image | None:
 
 
 def _read_labels(dataset: Dataset, num_samples: int) -> tuple[Any, list[str]]:
-    """Return (samples,) which line each sample counts for, and the names of the lines; -1 counts for none."""
+    """Return (samples,) which line each sample counts for, and the names of the lines: one, of many classes."""
     metadata, targets = dataset.metadata, dataset.train.tensors[1]
     if find_target_kind(metadata) != "classes":
         return np.zeros(num_samples, dtype=np.int64), ["all"]
     labels = targets[space_evenly(len(targets), num_samples)].numpy()
-    drawn = [index for index in range(len(metadata.classes)) if (labels == index).any()][: len(_COLOURS)]
-    places = np.full(max(len(metadata.classes), int(labels.max()) + 1), -1)
-    places[drawn] = np.arange(len(drawn))
-    names = [metadata.classes[index] for index in drawn]
-    left_out = len(metadata.classes) - len(drawn)
-    return places[labels], names + ([f"({left_out:,} more classes are not drawn)"] if left_out else [])
+    drawn, places = np.unique(labels, return_inverse=True)
+    if len(drawn) > len(_COLOURS):
+        return np.zeros(num_samples, dtype=np.int64), [f"all of {len(metadata.classes):,} classes"]
+    return places, [metadata.classes[index] for index in drawn]
 
 
 def _write_legend(draw: ImageDraw.ImageDraw, names: Sequence[str], width: int) -> None:
     left = _GAP
     for place, name in enumerate(names):
-        colour = _COLOURS[place] if place < len(_COLOURS) else _DIM
-        left += _write(draw, (left, _GAP + _CAPTION), name, min(160, width - left), colour) + 2 * _GAP
+        left += _write(draw, (left, _GAP + _CAPTION), name, min(160, width - left), _COLOURS[place]) + 2 * _GAP
 
 
 def _draw_histogram(draw: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, numbers: Any, labels: Any) -> None:
@@ -276,14 +278,15 @@ def _draw_histogram(draw: ImageDraw.ImageDraw, corner: tuple[int, int], title: s
     if not is_finite.any():
         return
     low, high = float(numbers[is_finite].min()), float(numbers[is_finite].max())
-    edges = np.linspace(low, high, _NUM_BINS + 1) if high > low else np.linspace(low - 0.5, low + 0.5, _NUM_BINS + 1)
+    num_bins = min(_MAX_BINS, max(_MIN_BINS, math.isqrt(len(numbers))))
+    edges = np.linspace(low, high, num_bins + 1) if high > low else np.linspace(low - 0.5, low + 0.5, num_bins + 1)
     shares = []
     for label in range(int(labels.max()) + 1):
         counts, _ = np.histogram(numbers[is_finite & (labels == label)], edges)
         shares.append(counts / max(1, counts.sum()))
     highest = max(float(share.max()) for share in shares) or 1.0
     for label, share in enumerate(shares):
-        across = np.repeat(np.linspace(left, left + width, _NUM_BINS + 1), 2)[1:-1]
+        across = np.repeat(np.linspace(left, left + width, num_bins + 1), 2)[1:-1]
         up = np.repeat(top + height - share / highest * (height - 4), 2)
         draw.line(list(zip(across.tolist(), up.tolist(), strict=True)), fill=_COLOURS[label])
     _write(draw, (left, top + height), f"{low:.4g}", width // 2, _DIM)
@@ -291,14 +294,16 @@ def _draw_histogram(draw: ImageDraw.ImageDraw, corner: tuple[int, int], title: s
     _write(draw, (int(left + width - _font().getlength(text)), top + height), text, width // 2, _DIM)
 
 
-def _write(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, width: int, colour: Any) -> int:
-    """Write as much of a text as fits, on one line, and return how wide it is."""
-    line = "".join(character if character.isprintable() else "?" for character in text[:200])
-    font = _font()
-    if font.getlength(line) > width:
-        while line and font.getlength(f"{line}…") > width:
-            line = line[:-1]
-        line += "…"
+def _write(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, width: int, colour: Any, *, keeps_end: bool = False
+) -> int:
+    """Write as much of a text as fits, on one line, and return how wide it is. Of a path the end tells more."""
+    text = text[-_LONGEST_TEXT:] if keeps_end else text[:_LONGEST_TEXT]
+    line = "".join(character if character.isprintable() else "?" for character in text)
+    font, dots = _font(), ""
+    while line and font.getlength(f"{line}{dots}") > width:
+        line, dots = line[1:] if keeps_end else line[:-1], "…"
+    line = f"{dots}{line}" if keeps_end else f"{line}{dots}"
     draw.text(corner, line, fill=colour, font=font)
     return int(font.getlength(line))
 

@@ -1,5 +1,6 @@
 """`force data`: look at the data that an experiment prepared, and check them. A process of its own reads them."""
 
+import os
 import shutil
 import signal
 import sys
@@ -130,7 +131,9 @@ def ask(root: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     with TemporaryDirectory(prefix="inspection.", dir=root / ".force") as temporary:
         folder = Path(temporary)
         write_json(folder / "request.json", request)
-        child = Child([sys.executable, "-m", "pipeline.stages.inspection", temporary], root, {"PYTHONPATH": str(root)})
+        package = Path(__file__).parents[2]  # ours, where the checkout has no pipeline/ of its own
+        variables = {"PYTHONPATH": f"{root}{os.pathsep}{package}"}
+        child = Child([sys.executable, "-m", "pipeline.stages.inspection", temporary], root, variables)
         signal.signal(signal.SIGTERM, lambda *_: child.cut_lifeline())
         try:
             output = "\n".join(child.lines())
