@@ -135,9 +135,12 @@ def read_dataset(folder: Path) -> Dataset:
 def map_dataset(folder: Path) -> Dataset:
     """Return the dataset in `folder`, memory-mapped, without hashing it: of one that was just written, say.
 
-    Raises CorruptDatasetError where a file is not of the recorded shape.
+    Raises CorruptDatasetError where a file is not of the recorded shape, or cannot be read.
     """
-    metadata = read_metadata(folder)
+    try:
+        metadata = read_metadata(folder)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptDatasetError(f"{folder / 'metadata.json'} cannot be read: {error}") from error
     return Dataset(metadata=metadata, **{name: _open_split(folder, name, metadata) for name in SPLITS})
 
 

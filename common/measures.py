@@ -102,7 +102,7 @@ def measure(rows: Tensor, axis: int | None, unit: float = 1.0) -> Measures:
 def merge(first: Measures, second: Measures) -> Measures:
     """Return the measures of both, the moments as Chan, Golub and LeVeque (1979) merge them."""
     num = first.num + second.num
-    share, difference = second.num / num.clamp(min=1), second.mean - first.mean
+    share, difference = second.num.double() / num.clamp(min=1), second.mean - first.mean
     is_lower, is_higher = second.low < first.low, second.high > first.high
     return Measures(
         num=num,

@@ -41,10 +41,13 @@ def command() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, output: Path | None, as_json: bool) -> None:
-    """Show what the prepared data of EXPERIMENT hold, and draw some of them."""
+    """Show what the data of EXPERIMENT hold, and draw some.
+
+    Reads what the stage prepare left, of EXPERIMENT or of the ancestor that it inherits data from.
+    """
     prepared = Prepared(find_project(Path.cwd()), name)
     folder = _make_folder(output, prepared.project.state_dir / "data" / name)
-    answer = ask(prepared.project.root, {"action": "show", "data": str(prepared.folder), "pictures": str(folder)})
+    answer = ask({"action": "show", "pictures": str(folder)}, prepared)
     answer["pictures"] = [_show_path(folder / picture) for picture in answer["pictures"]]
     described = {"experiment": name, "prepared_for": prepared.stage.experiment, "out_of_date": prepared.staleness}
     prepared.project.index.save()
@@ -60,19 +63,15 @@ def show(name: str, output: Path | None, as_json: bool) -> None:
 @click.option("--strict", is_flag=True, help="Fail at doubts and drift, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(name: str, against: str, strict: bool, as_json: bool) -> None:
-    """Check the prepared data of EXPERIMENT against data.expect, and compare them with those of its parent.
+    """Check the data of EXPERIMENT, and compare them.
 
+    What the stage prepare left is held against the params data.expect, and compared with the data of the parent.
     Numbers that are nan or infinite, inputs that never change, and drift are reported, and no failure without --strict.
     """
     prepared = Prepared(find_project(Path.cwd()), name)
     reference, note = prepared.find_reference(against)
-    request = {
-        "action": "check",
-        "data": str(prepared.folder),
-        "reference": str(reference.folder) if reference else "",
-        "expect": prepared.experiment.section("data").get("expect"),
-    }
-    answer = ask(prepared.project.root, request)
+    expect = prepared.experiment.section("data").get("expect")
+    answer = ask({"action": "check", "expect": expect}, prepared, reference)
     prepared.project.index.save()
     answer = {
         "experiment": name,
@@ -85,7 +84,7 @@ def check(name: str, against: str, strict: bool, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        _print_check(answer, has_expectations=request["expect"] is not None)
+        _print_check(answer, has_expectations=expect is not None)
     _close_gate(answer, strict=strict)
 
 
@@ -125,35 +124,43 @@ class Prepared:
         return reference, ""
 
 
-def ask(root: Path, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the answer of the process that reads data. Raises ToolError with the reason where it fails."""
-    (root / ".force").mkdir(exist_ok=True)
-    with TemporaryDirectory(prefix="inspection.", dir=root / ".force") as temporary:
+def ask(request: Mapping[str, Any], prepared: Prepared, reference: Prepared | None = None) -> dict[str, Any]:
+    """Return what the process that reads data answers. Raises ToolError with the reason where it fails."""
+    root, state_dir = prepared.project.root, prepared.project.state_dir
+    state_dir.mkdir(exist_ok=True)
+    with TemporaryDirectory(prefix="inspection.", dir=state_dir) as temporary:
         folder = Path(temporary)
-        write_json(folder / "request.json", request)
-        package = Path(__file__).parents[2]  # ours, where the checkout has no pipeline/ of its own
-        variables = {"PYTHONPATH": f"{root}{os.pathsep}{package}"}
-        child = Child([sys.executable, "-m", "pipeline.stages.inspection", temporary], root, variables)
-        signal.signal(signal.SIGTERM, lambda *_: child.cut_lifeline())
-        try:
-            output = "\n".join(child.lines())
-            status = child.wait()
-        except BaseException:
-            child.end()
-            raise
+        folders = {"data": str(prepared.folder), "reference": str(reference.folder) if reference else ""}
+        write_json(folder / "request.json", {**request, **folders})
+        status, output = _run_inspection(root, folder)
         answer: dict[str, Any] | None = read_json(folder / "result.json")
-        if status or answer is None:
-            failure = read_json(folder / "failure.json") or {}
-            raise _explain(status, failure.get("type", ""), failure.get("message", ""), output)
-        return answer
+        if answer is not None and not status:
+            return answer
+        failure: dict[str, str] = read_json(folder / "failure.json") or {}
+    damaged = [part for part in (prepared, reference) if part and str(part.folder) in failure.get("message", "")]
+    raise _explain(status, failure.get("message", "").replace(f"{root}/", "") or last_line(output), damaged)
 
 
-def _explain(status: int, kind: str, message: str, output: str) -> ToolError:
+def _run_inspection(root: Path, folder: Path) -> tuple[int, str]:
+    """Run the process to its end; return its exit status, and what it printed."""
+    package = Path(__file__).parents[2]  # ours, where the checkout has no pipeline/ of its own
+    variables = {"PYTHONPATH": f"{root}{os.pathsep}{package}"}
+    child = Child([sys.executable, "-m", "pipeline.stages.inspection", str(folder)], root, variables)
+    signal.signal(signal.SIGTERM, lambda *_: child.cut_lifeline())
+    try:
+        output = "\n".join(child.lines())
+        return child.wait(), output
+    except BaseException:
+        child.end()
+        raise
+
+
+def _explain(status: int, message: str, damaged: Sequence[Prepared]) -> ToolError:
+    """Return why there is no answer; data that are `damaged` are prepared again, or taken from DVC's cache."""
     if status < 0:
         return ToolError(f"the process that reads the data was killed by {signal.Signals(-status).name}")
-    if kind == "CorruptDatasetError":
-        return ToolError(message, "force doctor finds damage; `force run EXPERIMENT:prepare` prepares anew")
-    return ToolError(f"the data cannot be read: {message or last_line(output)}")
+    hint = f"force run {damaged[0].stage.experiment}:{PREPARE}" if damaged else ""
+    return ToolError(message if damaged else f"the data cannot be read: {message}", hint)
 
 
 def _make_folder(output: Path | None, default: Path) -> Path:

@@ -39,8 +39,12 @@ class Request:
 
 def main() -> int:
     """Answer the request in the folder that the command line names; return the exit status."""
-    folder = Path(sys.argv[1])
     threading.Thread(target=end_with_input, args=(os.dup(0),), daemon=True).start()
+    return answer(Path(sys.argv[1]))
+
+
+def answer(folder: Path) -> int:
+    """Answer the request in a folder; return 0, or 1 where it failed."""
     request = Request(**json.loads((folder / "request.json").read_text()))
     try:
         result = ACTIONS[request.action](request)
