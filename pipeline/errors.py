@@ -114,8 +114,8 @@ class InterruptedRunError(ForceError):
 def escape_controls(text: str) -> str:
     """Return a text with its escape in place of each character that would steer a terminal; lines and tabs stay.
 
-    >>> escape_controls("a\x1b[31mb")
-    'a\\x1b[31mb'
+    >>> print(escape_controls(f"a{chr(27)}[31mb"))
+    a\\x1b[31mb
     """
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 

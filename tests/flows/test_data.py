@@ -126,12 +126,10 @@ def test_nothing_is_trained_on_data_that_break_what_is_expected(flowers: Checkou
     assert "the data are as data.expect says" in checked.stdout
     assert "input_shape is (2,), not (1, 8, 8)" in checked.stdout
 
-    path.write_text(
-        path.read_text().replace("maximum: 3", "maximum: 1")
-    )  # what is stored is checked, and not made anew
+    path.write_text(path.read_text().replace("maximum: 3", "maximum: 1"))  # what is stored is checked
     checked = force(flowers, "data", "check", "flowers")
     assert (checked.returncode, checked.stderr.splitlines()[0]) == (
         7,
         "error: the data of flowers break 3 expectations",
     )
-    assert "out of date: data.expect.maximum changed from 3 to 1" in checked.stdout
+    assert "out of date: data.expect.maximum: 3 → 1" in checked.stdout
