@@ -97,11 +97,11 @@ def test_members_of_each_class_are_evenly_spaced_whatever_the_blocks(
 ) -> None:
     monkeypatch.setattr(measures, "_NUM_AT_ONCE", size)
     monkeypatch.setattr(pictures, "_NUM_A_CLASS", 3)
-    targets = torch.tensor([0, 1, 0, 0, 0, 0, 1, 3])
-    samples = Samples(torch.rand(8, 1, 2, 2), targets, torch.arange(8), ("a", "b", "c", "d"))
+    targets = torch.tensor([0, 0, 0, 0, 1, 0, 0, 1, 3])
+    samples = Samples(torch.rand(9, 1, 2, 2), targets, torch.arange(9), ("a", "b", "c", "d"))
     dataset = write_samples(tmp_path / "data", samples)
     rows = choose_rows(dataset, summarise(dataset), "train")
-    assert [(row.title, list(row.rows)) for row in rows] == [("a\n5", [0, 3, 5]), ("b\n2", [1, 6]), ("d\n1", [7])]
+    assert [(row.title, list(row.rows)) for row in rows] == [("a\n6", [0, 2, 6]), ("b\n2", [4, 7]), ("d\n1", [8])]
 
 
 def test_sheet_shows_the_images_of_a_class_side_by_side(tmp_path: Path) -> None:
