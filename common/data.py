@@ -18,6 +18,7 @@ from torch import Tensor
 from common.config import Fraction, NonNegativeInt, PositiveInt, SourceChoice, TransformChoice, build_choice
 from common.dataset import SPLITS, Metadata
 from common.dataset_writer import DatasetWriter
+from common.expectations import Expectations, check_expectations
 from common.hashing import find_keys, hash_rows
 from common.joining import Joined
 from common.part_states import PartStates
@@ -47,6 +48,7 @@ class Config:
     valid_from: float | str | None = None  # times: what is not before is for validation
     test_from: float | str | None = None
     duplicates: Literal["error", "warn", "allow"] = "error"  # the same inputs in two splits
+    expect: Expectations | None = None  # what prepared data have to be like
 
 
 class DataModule:
@@ -119,6 +121,8 @@ class DataModule:
             fit = self._fit if is_fitted else None
             metadata = writer.finish(self.name, made_by, self.describe, self._describe_transforms, fit)
             self._judge_duplicates(writer)
+            if self.config.expect:
+                check_expectations(folder, self.config.expect)
             return metadata
 
     def _write_parts(self, writer: DatasetWriter, report: Callable[[int, int | None], None] | None) -> None:

@@ -7,7 +7,7 @@ Nothing in it depends on when or where it was written, so that equal data has eq
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,10 +108,10 @@ def open_dataset(folder: Path) -> Iterator[Dataset]:
     Raises CorruptDatasetError where a file is not of the recorded shape, and at once or in the end where its sha256 is
     not the recorded one: safetensors itself accepts flipped bits.
     """
-    metadata = read_metadata(folder)
+    dataset = map_dataset(folder)
+    metadata = dataset.metadata
     threads, is_over = ThreadPoolExecutor(_NUM_READERS), Event()
     try:
-        dataset = Dataset(metadata=metadata, **{name: _open_split(folder, name, metadata) for name in SPLITS})
         hashes = {path: threads.submit(hash_file, folder / path, is_over) for path in sorted(metadata.files)}
         if sum((folder / path).stat().st_size for path in metadata.files) <= _NUM_BYTES_CHECKED_FIRST:
             _check(folder, metadata, hashes)
@@ -132,6 +132,30 @@ def read_dataset(folder: Path) -> Dataset:
     """Return the dataset in `folder`, once its files are hashed. Raises CorruptDatasetError as `open_dataset` does."""
     with open_dataset(folder) as dataset:
         return dataset
+
+
+def map_dataset(folder: Path) -> Dataset:
+    """Return the dataset in `folder`, memory-mapped, without hashing it: of one that was just written, say.
+
+    Raises CorruptDatasetError where a file is not of the recorded shape, or cannot be read.
+    """
+    try:
+        metadata = read_metadata(folder)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptDatasetError(f"{folder / 'metadata.json'} cannot be read: {error}") from error
+    return Dataset(metadata=metadata, **{name: _open_split(folder, name, metadata) for name in SPLITS})
+
+
+def read_names(folder: Path, split: str, rows: Sequence[int]) -> list[str]:
+    """Return the ids of samples, by their rows in a split of the dataset in `folder`, as its source gave them."""
+    path = folder / split / "names.jsonl"
+    if not path.exists():
+        ids = load_file(folder / tensor_path(split, "ids"))["ids"]
+        return [str(ids[row].item()) for row in rows]
+    wanted = set(rows)
+    with path.open("rb") as lines:
+        found = {row: str(json.loads(line)) for row, line in enumerate(lines) if row in wanted}
+    return [found[row] for row in rows]
 
 
 def _open_split(folder: Path, name: str, metadata: Metadata) -> TensorDataset:

@@ -19,6 +19,7 @@ COMMANDS = {
     "new": "Make a new experiment, ready to run.",
     "ls": "List the experiments.",
     "show": "Show an experiment's effective config, and where each value comes from.",
+    "data": "Look at the prepared data of an experiment, and check them.",
     "plan": "Say what would run, what is inherited or cached, and why.",
     "sync": "Write the dvc.yaml files that the experiments imply.",
     "run": "Run what is not up to date, and compare the results.",

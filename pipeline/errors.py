@@ -34,7 +34,7 @@ class ForceError(Exception):
     def render(self) -> str:
         """Return the text that a user reads; what would steer a terminal is shown as its escape."""
         text = f"error: {self.message}" + (f"\nhint: {self.hint}" if self.hint else "")
-        return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+        return escape_controls(text)
 
 
 class UsageError(ForceError):
@@ -109,6 +109,15 @@ class InterruptedRunError(ForceError):
 
     def __init__(self, hint: str = "") -> None:
         super().__init__("interrupted", hint)
+
+
+def escape_controls(text: str) -> str:
+    """Return a text with its escape in place of each character that would steer a terminal; lines and tabs stay.
+
+    >>> print(escape_controls(f"a{chr(27)}[31mb"))
+    a\\x1b[31mb
+    """
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def find_reason(error: BaseException) -> str:

@@ -10,8 +10,9 @@ from torch.utils.data import TensorDataset
 
 from common import loader
 from common.data import Config, DataModule, Samples
-from common.dataset import SPLITS, Dataset, read_dataset
+from common.dataset import SPLITS, Dataset, map_dataset, read_dataset
 from common.dataset_writer import DatasetWriter
+from common.hashing import find_keys
 from common.loader import Loader
 
 
@@ -53,6 +54,16 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
             splits = torch.full((len(tensors[0]),), SPLITS.index(name))
             writer.add(Samples(*tensors, dataset.metadata.classes), tensors[2], splits)
         writer.finish(dataset.metadata.name, "a test", lambda: dataset.metadata.sources)
+
+
+def write_samples(folder: Path, samples: Samples, splits: str = "", name: str = "a test") -> Dataset:
+    """Write samples as a dataset into a new folder; a letter of `splits` a sample: t(rain), v(alid), s for test."""
+    folder.mkdir(parents=True)
+    places = torch.tensor(["tvs".index(letter) for letter in splits or "t" * len(samples.ids)])
+    with DatasetWriter(folder) as writer:
+        writer.add(samples, find_keys(samples.ids), places)
+        writer.finish(name, "a test", lambda: ())
+    return map_dataset(folder)
 
 
 def make_loader(split: TensorDataset, *, training: bool = False, seed: int = 0, batch_size: int = 16) -> Loader:

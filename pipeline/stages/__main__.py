@@ -23,6 +23,7 @@ import torch
 
 from pipeline.stages.guarantees import collect_doubts
 from pipeline.stages.joining import LOST_OTHERS, is_loss_of_others, is_one_of_several, join
+from pipeline.stages.lifeline import end_with_input
 from pipeline.stages.task import FILE_NAME, Task, read_task
 
 FAILURE = "failure.json"
@@ -32,7 +33,7 @@ PACKAGES = ("torch", "numpy", "safetensors", "torchmetrics", "scikit-learn")
 def main() -> int:
     """Run the task in the folder that the command line names; return the exit status."""
     folder = Path(sys.argv[1])
-    threading.Thread(target=_end_with_input, args=(os.dup(0),), daemon=True).start()
+    threading.Thread(target=end_with_input, args=(os.dup(0),), daemon=True).start()
     task = read_task(folder / FILE_NAME)
     if task.num_processes > 1 and not is_one_of_several(folder):
         return int(importlib.import_module("pipeline.stages.launch").launch(folder, task))
@@ -90,12 +91,6 @@ def _close_input() -> None:
     """Let nobody wait for what is typed: a `breakpoint()` fails the stage, with its place."""
     with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), 0)
-
-
-def _end_with_input(descriptor: int) -> None:
-    while os.read(descriptor, 1024):  # not sys.stdin: its lock would be held when the interpreter ends
-        pass
-    os._exit(143)
 
 
 def _describe(error: BaseException, root: str) -> dict[str, Any]:

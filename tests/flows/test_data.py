@@ -206,3 +206,35 @@ def test_nothing_half_written_is_left_when_the_disk_is_full(ending: Checkout, tm
         assert read_metadata(ending, "ending")["files"] == read_metadata(ending, "whole")["files"]
     finally:
         subprocess.run(["umount", "--lazy", small], check=True)
+
+
+def test_nothing_is_trained_on_data_that_break_what_is_expected(flowers: Checkout) -> None:
+    path = flowers.root / "experiments/flowers/experiment.yaml"
+    text = path.read_text()
+    expect = "    expect: {maximum: 3, columns: {width: [-3, 3]}, classes: [iris, rose], min_samples: {train: 100}}\n"
+    path.write_text(text.replace("    transforms: [{name: normalise}]\n", f"    transforms: []\n{expect}"))
+    done = force(flowers, "run", "flowers")
+    assert done.returncode == 6
+    assert "BadSourceError: train: sample " in done.stderr
+    assert "in column 'length', above the maximum 3 of data.expect" in done.stderr
+    assert not (flowers.root / "experiments/flowers/outputs/train").exists()
+
+    path.write_text(path.read_text().replace("transforms: []", "transforms: [{name: normalise}]"))
+    done = force(flowers, "run", "flowers:prepare")
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = json.loads(force(flowers, "data", "show", "flowers", "--json").stdout)
+    assert [entry["name"] for entry in shown["inputs"]["measures"]] == ["column 'length'", "column 'width'"]
+    with Image.open(flowers.root / shown["pictures"][0]) as picture:
+        picture.load()
+    checked = force(flowers, "data", "check", "flowers")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "the data are as data.expect says" in checked.stdout
+    assert "input_shape is (2,), not (1, 8, 8)" in checked.stdout
+
+    path.write_text(path.read_text().replace("maximum: 3", "maximum: 1"))  # what is stored is checked
+    checked = force(flowers, "data", "check", "flowers")
+    assert (checked.returncode, checked.stderr.splitlines()[0]) == (
+        7,
+        "error: the data of flowers break 3 expectations",
+    )
+    assert "out of date: data.expect.maximum: 3 → 1" in checked.stdout
