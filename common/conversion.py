@@ -18,8 +18,9 @@ from common.architecture import FILE_NAME, DeclaredModel
 from common.dataset import Metadata
 from common.file_model import Config
 from common.model_files.onnx_models import load_onnx_session, save_onnx
-from common.model_files.programs import save_torch_export
-from common.model_files.sources import first_line
+from common.model_files.pretrained import PretrainedModel
+from common.model_files.programs import ExportedModel, ScriptedModel, save_torch_export
+from common.model_files.sources import ModelFileError, first_line
 from common.model_files.states import load_state, save_safetensors, save_torch_state
 from common.model_files.whole_models import WholeModel
 from common.saved_model import load_model, take_state, write_model
@@ -29,6 +30,10 @@ Answer = Callable[[Tensor], Any]  # what a model that was read again gives for a
 
 class ConversionError(ValueError):
     """A model cannot be written in a form, or is another one when it is read again. The message is one line."""
+
+
+class UnsuitableError(ConversionError):
+    """A model is none that a form can hold; another form may."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,16 @@ class Subject:
     sha256: str = ""  # of the file that brings its code, where somebody vouched for that
     is_file: bool = False  # its tensors are called as in the file of another tool that it was read from
 
-    def find_state(self, model: nn.Module) -> nn.Module:
-        """Return the part of the model, or of a copy of it, whose tensors are named as they should be."""
-        return model.model if self.is_file and isinstance(model, WholeModel) else model
+    def find_named(self, model: nn.Module) -> nn.Module:
+        """Return the part of the model, or of a copy of it, whose layers and tensors are named as they should be."""
+        return unwrap(model.model) if self.is_file and isinstance(model, WholeModel) else model
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the module of a file that a reader put into one of ours."""
+    if isinstance(model, ScriptedModel | ExportedModel):
+        return model.program
+    return model.model if isinstance(model, PretrainedModel) else model
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,10 @@ def convert(subject: Subject, to: str, path: Path, inputs: Tensor) -> Comparison
     subject.model.eval()
     answer = partial(_answer, subject.model)
     expected = [_take(answer, part, "the model") for part in (inputs, inputs[:1])]
-    target.write(subject, inputs[:2], path)
+    try:
+        target.write(subject, inputs[:2], path)
+    except ModelFileError as error:
+        raise UnsuitableError(str(error)) from error
     try:
         again = target.read(subject, path)
     except Exception as error:  # the readers' own, and whatever a class of the checkout raises
@@ -134,7 +149,7 @@ def _find_declared(model: nn.Module) -> DeclaredModel:
     inner = model.model if isinstance(model, WholeModel) else model
     if isinstance(inner, DeclaredModel):
         return inner
-    raise ConversionError(
+    raise UnsuitableError(
         f"{type(inner).__name__} is code, and a model.json holds none: only what a model.json describes can become one"
     )
 
@@ -152,7 +167,7 @@ def _read_description(subject: Subject, path: Path) -> Answer:
 
 
 def _write_state(save: Callable[[nn.Module, Path], None], subject: Subject, example: Tensor, path: Path) -> None:
-    save(subject.find_state(subject.model), path)
+    save(subject.find_named(subject.model), path)
 
 
 def _read_state(form: str, subject: Subject, path: Path) -> Answer:
@@ -160,7 +175,7 @@ def _read_state(form: str, subject: Subject, path: Path) -> Answer:
     blank = copy.deepcopy(subject.model)
     for tensor in blank.state_dict().values():
         tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor.zero_()
-    take_state(load_state(form, path), subject.find_state(blank), path.name)
+    take_state(load_state(form, path), subject.find_named(blank), path.name)
     return partial(_answer, blank)
 
 
@@ -191,9 +206,7 @@ _PROGRAM_LOST = "the class and the data's metadata; how it trains: dropout is go
 TARGETS: Mapping[str, Target] = {
     "directory": Target(_write_folder, _read_folder, 16, "", ""),
     "json": Target(_write_description, _read_description, 16, "the weights, which are drawn anew", ".json"),
-    "pt": Target(
-        partial(_write_state, save_torch_state), partial(_read_state, "torch_state"), 16, _STATE_LOST, ".pt"
-    ),
+    "pt": Target(partial(_write_state, save_torch_state), partial(_read_state, "torch_state"), 16, _STATE_LOST, ".pt"),
     "safetensors": Target(
         partial(_write_state, save_safetensors), partial(_read_state, "safetensors"), 16, _STATE_LOST, ".safetensors"
     ),

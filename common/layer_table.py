@@ -7,7 +7,7 @@ multiplication with its addition as two. What is done element by element is not 
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from typing import Any
@@ -88,7 +88,9 @@ def tabulate(model: nn.Module, sample: Tensor | None, depth: int) -> LayerTable:
     )
 
 
-def _summarise(name: str, parts: Mapping[str, nn.Module], called: Mapping[str, _Called] | None, seen: set[Any]) -> Layer:
+def _summarise(
+    name: str, parts: Mapping[str, nn.Module], called: Mapping[str, _Called] | None, seen: set[Any]
+) -> Layer:
     """Return the row of a module; `parts` are those of it that count there, by their names below it."""
     own = [p for part in parts.values() for _, p in part.named_parameters(recurse=False)]
     new = {key: p for p in own if (key := _find_key(p)) not in seen and not is_lazy(p)}
@@ -143,8 +145,10 @@ def _run(model: nn.Module, sample: Tensor) -> dict[str, _Called]:
     modes = {module: module.training for module in model.modules()}
     try:
         with _count_all(), torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
-            with _watch(model, counter, called):
-                model.eval()(sample)
+            for module in modes:
+                module.training = False  # `eval` would do the same, and programs refuse it
+            with _watch(model, counter, called) as run:
+                run(sample)
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -166,8 +170,10 @@ def _count_all() -> Iterator[None]:
 
 
 @contextmanager
-def _watch(model: nn.Module, counter: FlopCounterMode, called: dict[str, _Called]) -> Iterator[None]:
-    """Note, while a model runs, what each module gives, and the FLOPs that it does outside of the modules in it."""
+def _watch(
+    model: nn.Module, counter: FlopCounterMode, called: dict[str, _Called]
+) -> Iterator[Callable[[Tensor], None]]:
+    """Give what runs a model, and notes what each module gives and the FLOPs that it does outside of those in it."""
     stack: list[str] = []
     counted = 0
 
@@ -188,14 +194,18 @@ def _watch(model: nn.Module, counter: FlopCounterMode, called: dict[str, _Called
         stack.pop()
         called[name].outputs = called[name].outputs or tuple(_list_shapes(outputs))
 
+    def run(sample: Tensor) -> None:
+        enter("")
+        leave("", model(sample))
+
     handles = []
     for name, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
+        if not name or isinstance(module, torch.jit.ScriptModule):
             continue  # a program calls its parts without telling
         handles.append(module.register_forward_pre_hook(lambda *_, name=name: enter(name)))
         handles.append(module.register_forward_hook(lambda *args, name=name: leave(name, args[2])))
     try:
-        yield
+        yield run
     finally:
         for handle in handles:
             handle.remove()

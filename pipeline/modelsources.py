@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.architectures import check_architecture
+from pipeline.architectures import MAX_BYTES, check_architecture
 from pipeline.components import DESCRIPTION, READERS, Component
 from pipeline.errors import ConfigError, ForceError, Problem, ToolError, UsageError, suggest
 from pipeline.experiments import COMMON, Experiment
@@ -158,7 +158,7 @@ def _find_nearest(project: Project, path: Path) -> Experiment | None:
 
 def _is_description(path: Path) -> bool:
     """Say whether a file describes layers, and is no index of shards."""
-    if not path.is_file() or path.suffix != ".json":
+    if not path.is_file() or path.suffix != ".json" or path.stat().st_size > MAX_BYTES:
         return False
     with suppress(ValueError, OSError):
         return "weight_map" not in parse_json(path.read_bytes())

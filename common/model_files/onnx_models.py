@@ -151,14 +151,15 @@ def list_nodes(path: Path) -> tuple[list[Node], int]:
         raise ModelFileError(f"'{path.name}' is no sound ONNX file: {first_line(error)}") from error
     graph = model.graph
     shapes = {value.name: _read_shape(value) for value in (*graph.value_info, *graph.output)}
-    numbers = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
-    sizes = {tensor.name: math.prod(tensor.dims) * _item_size(onnx, tensor) for tensor in graph.initializer}
+    is_index = onnx.TensorProto.INT64  # shapes and indices are always of this type, and are no parameters
+    numbers = {t.name: math.prod(t.dims) for t in graph.initializer if t.data_type != is_index}
+    num_bytes = sum(math.prod(tensor.dims) * _item_size(onnx, tensor) for tensor in graph.initializer)
     nodes = []
     for node in graph.node:
         own = sum(numbers.pop(name, 0) for name in node.input)
         name = node.name or node.output[0]
         nodes.append(Node(name, node.op_type, shapes.get(node.output[0]), own))
-    return nodes, sum(sizes.values())
+    return nodes, num_bytes
 
 
 def _item_size(onnx: Any, tensor: Any) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from pipeline.cli import print_json
+from pipeline.components import DESCRIPTION
 from pipeline.errors import StageError, UsageError
-from pipeline.modelforms import STATES, describe_size, hash_file
+from pipeline.modelforms import STATES, Form, describe_size, hash_file
 from pipeline.modelsources import ModelSource, find_source
 from pipeline.project import Project, find_project
 from pipeline.tables import print_table
@@ -31,11 +32,15 @@ ENDINGS = {
 }
 # Errors whose message says all: they are about the model, and no bug of its code.
 _PLAIN = (
-    *("ArchitectureError", "ConversionError", "CorruptDatasetError", "ImportError", "ModelFileError", "WeightsError"),
+    *("ArchitectureError", "ConversionError", "ImportError", "ModelFileError", "UnsuitableError", "WeightsError"),
 )
+_INSTALL = "; pip install "
 _MAX_WIDTH = 40  # characters of a cell
 _MAX_REASON = 300  # characters of what a foreign error says
+_ANY_CLASS = "directory, pt and safetensors take a model of any class, and pt2 and onnx most"
 _NEEDS_DATA = "say whose data it is for: --experiment NAME"
+_NO_PARTS = "not known: which layer does which of them, as a program calls its parts without telling"
+_NEEDS_CLASS = "say whose class and data: --experiment NAME"
 
 _experiment_option = click.option(
     "--experiment", default="", metavar="NAME", help="Whose data, and for weights alone whose class, a file is for."
@@ -64,6 +69,8 @@ def show(source: str, depth: int, experiment: str, trust: str, as_json: bool) ->
     """
     project = find_project(Path.cwd())
     found = find_source(project, source, experiment, trust)
+    if found.form == DESCRIPTION and not found.has_metadata:
+        raise UsageError(f"'{found.name}' leaves sizes to the data", _NEEDS_DATA)
     table = _run(project, found, "show_model", {"depth": depth})
     project.index.save()
     if as_json:
@@ -120,10 +127,12 @@ def _check_target(target: Path) -> None:
 def _check_source(found: ModelSource, form: str) -> None:
     """Raise UsageError for what has no weights to write, or no data to be tried on."""
     if not found.is_built and form != "json":
-        raise UsageError(f"'{found.name}' is not trained: there are no weights to convert", f"force run {found.name}")
+        is_file = found.form == DESCRIPTION
+        hint = "make it the model of an experiment, and run that" if is_file else f"force run {found.name}"
+        raise UsageError(f"'{found.name}' is not trained: there are no weights to convert", hint)
     if found.form in STATES and not found.task.get("components"):
         message = f"'{found.name}' holds weights alone, which are converted with the class that they are for"
-        raise UsageError(message, "say whose class and data: --experiment NAME")
+        raise UsageError(message, _NEEDS_CLASS)
     if not found.has_metadata:
         raise UsageError(f"'{found.name}' does not say what it takes", _NEEDS_DATA)
 
@@ -148,7 +157,7 @@ def _run(project: Project, found: ModelSource, work: str, request: Mapping[str, 
         lines, status = _run_process(project, folder)
         result: dict[str, Any] | None = read_json(folder / "result.json")
         if status or result is None:
-            raise StageError(_find_reason(read_json(folder / "failure.json"), lines, status))
+            raise _describe_failure(read_json(folder / "failure.json"), lines, status)
         return result
 
 
@@ -163,13 +172,16 @@ def _run_process(project: Project, folder: Path) -> tuple[Sequence[str], int]:
         child.end()
 
 
-def _find_reason(failure: Mapping[str, str] | None, lines: Sequence[str], status: int) -> str:
+def _describe_failure(failure: Mapping[str, str] | None, lines: Sequence[str], status: int) -> StageError:
     if failure is None:
-        return f"the process that loads the model ended with status {status}: {last_line(chr(10).join(lines))}"
+        return StageError(f"the process with the model ended with status {status}: {last_line(chr(10).join(lines))}")
     message = " ".join(failure["message"].split())[:_MAX_REASON]
+    if _INSTALL in message:
+        reason, _, packages = message.partition(_INSTALL)
+        return StageError(reason, f"pip install {packages}")
     if failure["type"] in _PLAIN:
-        return message
-    return (f"{failure['place']}: " if failure["place"] else "") + f"{failure['type']}: {message}"
+        return StageError(message, _ANY_CLASS if failure["type"] == "UnsuitableError" else "")
+    return StageError((f"{failure['place']}: " if failure["place"] else "") + f"{failure['type']}: {message}")
 
 
 def _print(found: ModelSource, table: Mapping[str, Any]) -> None:
@@ -221,12 +233,14 @@ def _describe_total(table: Mapping[str, Any]) -> str:
 
 def _describe_unknown(found: ModelSource, table: Mapping[str, Any]) -> str:
     """Return what is not known of the model, and why; nothing where all is."""
-    if table["flops"] is not None or table["fault"]:
+    if table["flops"] is not None:
+        return _NO_PARTS if found.form in (Form.TORCHSCRIPT, Form.TORCH_EXPORT) else ""
+    if table["fault"]:
         return ""
     if found.form == "onnx":
         return "not known: FLOPs, and which tensors train, which no ONNX graph says"
     if found.form in STATES and not found.task.get("components"):
-        return f"not known: the layers, which weights alone do not say; {_NEEDS_DATA}"
+        return f"not known: the layers, which weights alone do not say; {_NEEDS_CLASS}"
     return f"not known: outputs and FLOPs, as the file does not say what it takes; {_NEEDS_DATA}"
 
 

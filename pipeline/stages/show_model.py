@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+from common.conversion import unwrap
 from common.layer_table import Layer, LayerTable, make_sample, tabulate
 from common.model_files.onnx_models import list_nodes
 from common.model_files.states import State
@@ -17,7 +18,10 @@ def run(task: Task) -> dict[str, float]:
     """Write the table of a model's layers."""
     table = dataclasses.asdict(_tabulate(task))
     sample = find_metadata(task)
-    shapes = {"sample": [1, *sample.input_shape] if sample else None, "classes": len(sample.classes) if sample else None}
+    shapes = {
+        "sample": [1, *sample.input_shape] if sample else None,
+        "classes": len(sample.classes) if sample else None,
+    }
     (task.target_dir / RESULT).write_text(json.dumps({**table, **shapes}))
     return {}
 
@@ -29,8 +33,9 @@ def _tabulate(task: Task) -> LayerTable:
     if not task.components and task.weights:
         return _list_tensors(read_weights(task))
     if metadata is None:
-        return tabulate(load_alone(task), None, task.request["depth"])
-    return tabulate(load_subject(task, metadata).model, make_sample(metadata), task.request["depth"])
+        return tabulate(unwrap(load_alone(task)), None, task.request["depth"])
+    subject = load_subject(task, metadata)
+    return tabulate(subject.find_named(subject.model), make_sample(metadata), task.request["depth"])
 
 
 def _list_graph(path: Path) -> LayerTable:
