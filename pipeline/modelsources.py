@@ -1,4 +1,4 @@
-"""Find the model that `force model` names, and say what the process that loads it has to be told. Loads nothing itself."""
+"""Find the model that `force model` names, and say what has to be told to the process that loads it."""
 
 from collections.abc import Mapping
 from contextlib import suppress

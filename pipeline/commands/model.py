@@ -1,4 +1,4 @@
-"""`force model`: look at a model of any form layer by layer, and convert it. What loads torch is a process of its own."""
+"""`force model`: look at a model of any form, layer by layer, and convert it. Torch is loaded by another process."""
 
 import os
 import shutil

@@ -34,7 +34,7 @@ def run(task: Task) -> dict[str, float]:
 
 
 def _find_inputs(task: Task, metadata: Metadata) -> tuple[Tensor, str]:
-    """Return a batch of inputs as the model gets them, and what they are: samples of the data that is here, or random."""
+    """Return a batch of inputs as the model gets them, and what they are: samples of the data, or random."""
     if folder := task.inputs.get("prepare"):
         data = read_metadata(Path(folder))
         split = next((name for name in ("test", "valid", "train") if data.num_samples.get(name, 0) >= 2), None)

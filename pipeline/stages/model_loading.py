@@ -16,7 +16,7 @@ from pipeline.stages.task import Task
 
 
 def find_metadata(task: Task) -> Metadata | None:
-    """Return what is known of the data: what a built model was built for, else what the experiment's prepared data is."""
+    """Return what is known of the data: that which a built model is for, else what the experiment prepared."""
     folders = [Path(folder) for name in ("train", "prepare") if (folder := task.inputs.get(name))]
     return read_metadata(folders[0]) if folders else None
 
