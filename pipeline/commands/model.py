@@ -31,9 +31,7 @@ ENDINGS = {
     "onnx": (".onnx",),
 }
 # Errors whose message says all: they are about the model, and no bug of its code.
-_PLAIN = (
-    *("ArchitectureError", "ConversionError", "ImportError", "ModelFileError", "UnsuitableError", "WeightsError"),
-)
+_PLAIN = ("ArchitectureError", "ConversionError", "ImportError", "ModelFileError", "UnsuitableError", "WeightsError")
 _INSTALL = "; pip install "
 _MAX_WIDTH = 40  # characters of a cell
 _MAX_REASON = 300  # characters of what a foreign error says
