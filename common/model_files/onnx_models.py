@@ -1,9 +1,10 @@
 """Read and write ONNX. Needs the extra `onnx`."""
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +109,66 @@ def save_onnx(model: nn.Module, example: Tensor, path: Path) -> None:
         raise ModelFileError(f"{type(model).__name__} cannot be written as ONNX: {first_line(error)}") from error
     finally:
         model.train(mode)
+
+
+def load_onnx_session(path: Path) -> Callable[[Tensor], Tensor]:
+    """Return what computes the first output of a graph from its one input, by the reference of ONNX itself.
+
+    It answers for what the file says, and asks no converter. Raises ModelFileError for a damaged file.
+    """
+    import_extra("onnx", _EXTRA)
+    reference = import_extra("onnx.reference", _EXTRA)
+    try:
+        session = reference.ReferenceEvaluator(str(path))
+    except Exception as error:  # protobuf's own error class is none of the public ones
+        raise ModelFileError(f"'{path.name}' is no sound ONNX file: {first_line(error)}") from error
+
+    def answer(inputs: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {session.input_names[0]: inputs.numpy()})[0])
+
+    return answer
+
+
+class Node(NamedTuple):
+    """A node of a graph, with the tensors that no node before it has: what the file holds of it."""
+
+    name: str
+    operator: str
+    shape: tuple[int, ...] | None  # of its first output; 1 where the graph takes any size, None where it does not say
+    num_parameters: int
+
+
+def list_nodes(path: Path) -> tuple[list[Node], int]:
+    """Return the nodes of an ONNX graph, without converting it, and the bytes of its tensors.
+
+    Raises ModelFileError for a damaged file.
+    """
+    onnx = import_extra("onnx", _EXTRA)
+    try:
+        model = onnx.load(path, load_external_data=False)
+        model = onnx.shape_inference.infer_shapes(model)
+    except Exception as error:
+        raise ModelFileError(f"'{path.name}' is no sound ONNX file: {first_line(error)}") from error
+    graph = model.graph
+    shapes = {value.name: _read_shape(value) for value in (*graph.value_info, *graph.output)}
+    is_index = onnx.TensorProto.INT64  # shapes and indices are always of this type, and are no parameters
+    numbers = {t.name: math.prod(t.dims) for t in graph.initializer if t.data_type != is_index}
+    num_bytes = sum(math.prod(tensor.dims) * _item_size(onnx, tensor) for tensor in graph.initializer)
+    nodes = []
+    for node in graph.node:
+        own = sum(numbers.pop(name, 0) for name in node.input)
+        name = node.name or node.output[0]
+        nodes.append(Node(name, node.op_type, shapes.get(node.output[0]), own))
+    return nodes, num_bytes
+
+
+def _item_size(onnx: Any, tensor: Any) -> int:
+    return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def _read_shape(value: Any) -> tuple[int, ...] | None:
+    dims = value.type.tensor_type.shape.dim
+    return tuple(dim.dim_value or 1 for dim in dims) if value.type.tensor_type.HasField("shape") else None
 
 
 def _find_locations(message: Any) -> Iterator[str]:

@@ -31,6 +31,7 @@ class Task:
     files: dict[str, str] = field(default_factory=dict)  # kind → the file that describes the component, where one does
     trust: dict[str, str] = field(default_factory=dict)  # kind → the SHA-256 of such a file whose code may run
     weights: dict[str, str] = field(default_factory=dict)  # {path, form} of those that the model begins with
+    request: dict[str, Any] = field(default_factory=dict)  # what `force model` wants of it
 
     @property
     def target_dir(self) -> Path:

@@ -15,6 +15,9 @@ from common.model_files.sources import ModelFileError
 from pipeline.modelfiles import detect
 from pipeline.modelforms import Form
 
+# What Keras asks of NumPy 2, in its own code.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
 DENSE = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3}, "registered_name": None}
 
 
@@ -102,6 +105,23 @@ def test_a_model_answers_as_before_and_trains(keras: Any, tmp_path: Path) -> Non
     trained = [parameter for parameter in read.parameters() if parameter.requires_grad]
     assert len(trained) == 8
     assert all(parameter.grad is not None for parameter in trained)
+
+
+def test_a_folder_is_a_model_as_well(keras: Any, tmp_path: Path) -> None:
+    model, path = _build(keras), tmp_path / "model"
+    with zipfile.ZipFile(_save(model, tmp_path / "m.keras")) as archive:
+        archive.extractall(path)
+    assert detect(path).form is Form.KERAS
+    inputs = torch.rand(5, 4, 4, 1)
+    assert torch.equal(load_keras(path).eval()(inputs), model.eval()(inputs))
+    (path / "model.weights.h5").write_bytes(b"")
+    with pytest.raises(ModelFileError, match="'model' cannot be read by Keras"):
+        load_keras(path)
+
+
+def _save(model: Any, path: Path) -> Path:
+    model.save(path)
+    return path
 
 
 def test_a_cut_model_is_refused(keras: Any, tmp_path: Path) -> None:
