@@ -50,14 +50,14 @@ def compare_metadata(metadata: Metadata, reference: Metadata) -> list[str]:
         mine, theirs = getattr(metadata, field), getattr(reference, field)
         if mine != theirs:
             lines.append(f"{field} is {_show(mine)}, not {_show(theirs)}")
-    for field in ("classes", "input_names"):
+    for field, called in (("classes", "classes"), ("input_names", "columns")):
         mine, theirs = getattr(metadata, field), getattr(reference, field)
         if new := [name for name in mine if name not in set(theirs)]:
-            lines.append(f"new {field}: {_list(new)}")
+            lines.append(f"new {called}: {_list(new)}")
         if gone := [name for name in theirs if name not in set(mine)]:
-            lines.append(f"{field} that are gone: {_list(gone)}")
+            lines.append(f"{called} that are gone: {_list(gone)}")
         if mine != theirs and set(mine) == set(theirs):
-            lines.append(f"the same {field} in another order")
+            lines.append(f"the same {called} in another order")
     return lines
 
 
