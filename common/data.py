@@ -14,10 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.config import Fraction, NonNegativeInt, PositiveInt, SourceChoice, TransformChoice, build_choice
+from common.config import (
+    Fraction,
+    NonNegativeInt,
+    PositiveInt,
+    SourceChoice,
+    TransformChoice,
+    build_choice,
+    replace_paths,
+)
 from common.dataset import Metadata
 from common.dataset_writer import DatasetWriter
 from common.hashing import find_keys, hash_rows
+from common.local_copies import LocalCopies
 from common.samples import BadSourceError, Fitted, Samples, Source, Transform
 from common.splits import assign_splits
 from common.workers import map_in_order
@@ -56,17 +65,23 @@ class DataModule:
         return self.source.name if self.config.source else type(self).__name__
 
     @cached_property
+    def copies(self) -> LocalCopies:
+        """What the params name, and is not a file or folder of this machine."""
+        return LocalCopies()
+
+    @cached_property
     def source(self) -> Source:
         """The source that the params name. Raises BadSourceError where they name none."""
         if not self.config.source:
             raise BadSourceError("there is no source: set data.source, or override `read` in data.py")
         source: Source = build_choice("common.sources", Source, self.config.source)
-        return source
+        return source.with_paths(self.copies.find)
 
     @cached_property
     def transforms(self) -> list[Transform]:
         """The transforms that the params name."""
-        return [build_choice("common.transforms", Transform, choice) for choice in self.config.transforms]
+        built = [build_choice("common.transforms", Transform, choice) for choice in self.config.transforms]
+        return [replace_paths(transform, self.copies.find) for transform in built]
 
     def read(self) -> Samples | Iterable[Samples]:
         """Return every sample of the source, or yield them in parts; by default what the params say is read."""
@@ -84,15 +99,26 @@ class DataModule:
 
     def prepare(self, folder: Path) -> Metadata:
         """Write the dataset into `folder`, which must exist and be empty."""
+        try:
+            with self.copies.beside(folder):
+                return self._prepare(folder)
+        finally:  # they know where copies were
+            for name in ("source", "transforms"):
+                vars(self).pop(name, None)
+
+    def _prepare(self, folder: Path) -> Metadata:
         fitted = self._find_fitted()
         with DatasetWriter(folder) as writer:
             for samples in self._read_parts():
                 keys = find_keys(samples.ids)
                 writer.add(samples, keys, assign_splits(samples, keys, self.config))
             made_by = f"{type(self).__module__}.{type(self).__qualname__}"
-            metadata = writer.finish(self.name, made_by, self.describe, fitted.fit if fitted else None)
+            metadata = writer.finish(self.name, made_by, self._describe, fitted.fit if fitted else None)
             self._judge_duplicates(writer)
             return metadata
+
+    def _describe(self) -> tuple[Mapping[str, Any], ...]:
+        return self.copies.describe(self.describe())
 
     def _find_fitted(self) -> Fitted | None:
         """Return the transform that wants all train samples. Raises BadSourceError where it is not the last one."""

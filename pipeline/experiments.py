@@ -51,7 +51,7 @@ from pipeline.modelforms import ModelFile, check_trust
 from pipeline.modeloverrides import detect_override, is_state, make_component, make_weights
 from pipeline.modules import ModuleGraph
 from pipeline.params import Setting, find_dotted, flatten, is_set, nest
-from pipeline.rawdata import find_fault
+from pipeline.rawdata import find_fault, find_path
 from pipeline.validation import Fault, Schema, find_problems, load_schema, named_schema
 
 COMMON = "common"
@@ -425,6 +425,7 @@ class Experiments:
             for node in paths.values()
             if (fault := find_fault(node.value, self.index))
         ]
+        local = {key: path for key, node in paths.items() if (path := find_path(node.value))}
         models = layer.keep_untouched(experiment.built_models) | {key: node.value for key, node in built.items()}
         problems += [_describe_self(key, name, layer, places) for key, model in models.items() if model == name]
         if problems:
@@ -433,7 +434,7 @@ class Experiments:
             experiment,
             settings=settings,
             built_models=models,
-            data_paths=layer.keep_untouched(experiment.data_paths) | {key: node.value for key, node in paths.items()},
+            data_paths=layer.keep_untouched(experiment.data_paths) | local,
             choice_files=layer.keep_untouched(experiment.choice_files) | find_choice_files(nodes),
         )
 
