@@ -56,7 +56,7 @@ def test_file_that_ends_early_is_refused(server: FileServer, tmp_path: Path) -> 
 def test_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     with serve_files() as server:
         url = server.url
-    assert "cannot be read: ClientConnectorError" in refuse(f"{url}/x.csv", tmp_path)
+    assert "cannot be read: ConnectionRefusedError" in refuse(f"{url}/x.csv", tmp_path)
 
 
 def test_unknown_scheme_is_one_line(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Data that params name: real runs, with a table in git and one that DVC tracks."""
+"""Data that params name: real runs, with a table in git, one that DVC tracks, and one that a server has."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 from PIL import Image
 
 from tests.checkouts import Checkout
+from tests.common.test_unpacking import write
 from tests.flows.commands import dvc, force
+from tests.servers import serve_files
 
 pytestmark = pytest.mark.slow
 
@@ -101,3 +104,28 @@ def test_bad_data_end_the_stage_in_one_line(flowers: Checkout) -> None:
     assert message in done.stderr.splitlines()[0]
     assert "Traceback" not in done.stdout + done.stderr
     assert not (flowers.root / "experiments/flowers/outputs/prepare/data").exists()
+
+
+def test_archive_of_a_server_is_trained_on_until_its_sha256_is_another(flowers: Checkout, tmp_path: Path) -> None:
+    content = write(tmp_path / "flowers.tar.gz", {"flowers.csv": (flowers.root / "data/flowers.csv").read_bytes()})
+    sha256 = hashlib.sha256(content.read_bytes()).hexdigest()
+    with serve_files() as server:
+        server.files["/flowers.tar.gz"] = content.read_bytes()
+        pinned = f"{server.url}/flowers.tar.gz#sha256={sha256}"
+        flowers.experiment("flowers", FLOWERS.replace("data/flowers.csv", f"'{pinned}'"))
+        done = force(flowers, "run", "flowers")
+        assert done.returncode == 0, done.stdout + done.stderr
+        metadata = read_metadata(flowers)
+        assert metadata["sources"][0] == {"name": f"{server.url}/flowers.tar.gz", "sha256": sha256}
+        assert metadata["sources"][1]["name"] == f"{server.url}/flowers.tar.gz/flowers.csv"
+        assert sum(metadata["num_samples"].values()) == 200
+        assert dvc(flowers, "status").stdout == "Data and pipelines are up to date.\n"
+        folder = flowers.root / "experiments/flowers/outputs/prepare"
+        assert not list(folder.parent.rglob("copies-*"))
+
+        flowers.experiment("flowers", FLOWERS.replace("data/flowers.csv", f"'{pinned[:-2]}00'"))
+        done = force(flowers, "run", "flowers")
+        assert done.returncode == 6
+        message = f"BadSourceError: '{server.url}/flowers.tar.gz' has the sha256 {sha256}, wanted {sha256[:-2]}00"
+        assert message in done.stderr.splitlines()[0]
+        assert not list(folder.parent.rglob("copies-*"))
