@@ -26,6 +26,8 @@ TransformChoice = Mapping[str, Any]
 # A file or folder of the checkout, relative to its root, or the URL of a file. Either may be an archive, and end in
 # #sha256= and what its sha256 has to be. A source gets the path of what that leads to.
 DataPath = Annotated[str, "data path"]
+# A function of common, or of the experiment or one that it inherits from, as module:function.
+FunctionName = str
 # An experiment: its built model becomes an input of the training whose params name it.
 BuiltModel = str
 # Numbers within bounds, which are checked when the params are read.
@@ -75,6 +77,27 @@ def replace_paths(component: T, find: Callable[[str], str]) -> T:
     replaced = {name: replace_in(value, hints.get(name), find) for name, value in values.items()}
     changed = {name: value for name, value in replaced.items() if value != values[name]}
     return dataclasses.replace(component, **changed) if changed else component
+
+
+def convert_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as the types of a function's parameters take them."""
+    hints = _read_hints(function)
+    return {name: _convert(value, hints.get(name)) for name, value in arguments.items()}
+
+
+def replace_argument_paths(
+    function: Callable[..., Any], arguments: Mapping[str, Any], find: Callable[[str], str]
+) -> dict[str, Any]:
+    """Return arguments with what `find` makes of each text that the function calls a DataPath."""
+    hints = _read_hints(function, include_extras=True)
+    return {name: replace_in(value, hints.get(name), find) for name, value in arguments.items()}
+
+
+def list_paths(function: Callable[..., Any], arguments: Mapping[str, Any]) -> list[str]:
+    """Return each text among arguments that the function calls a DataPath."""
+    found: dict[str, str] = {}
+    replace_argument_paths(function, arguments, lambda path: found.setdefault(path, path))
+    return list(found)
 
 
 def replace_in(value: Any, hint: Any, find: Callable[[str], str]) -> Any:

@@ -129,3 +129,25 @@ def test_archive_of_a_server_is_trained_on_until_its_sha256_is_another(flowers: 
         message = f"BadSourceError: '{server.url}/flowers.tar.gz' has the sha256 {sha256}, wanted {sha256[:-2]}00"
         assert message in done.stderr.splitlines()[0]
         assert not list(folder.parent.rglob("copies-*"))
+
+
+def test_function_of_an_experiment_is_called(built: Checkout) -> None:
+    shapes = """\
+        import torch
+
+        from common.samples import Samples
+
+
+        def draw(num: int) -> Samples:
+            targets = torch.arange(num) % 2
+            noise = torch.rand(num, 2, generator=torch.Generator().manual_seed(0))
+            return Samples(noise + targets[:, None], targets, torch.arange(num), ("near", "far"))
+    """
+    source = "{name: function, call: 'experiments.rings.shapes:draw', arguments: {num: 300}}"
+    params = f"params:\n  data: {{source: {source}}}\n  train: {{epochs: 1}}\n"
+    built.experiment("rings", f"components: {{model: 'common.zoo.mlp:MLP'}}\n{params}", shapes=shapes)
+    done = force(built, "run", "rings")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metadata = read_metadata(built, "rings")
+    assert (metadata["name"], metadata["classes"]) == ("experiments.rings.shapes:draw", ["near", "far"])
+    assert force(built, "run", "rings").stdout.startswith("nothing to do")
