@@ -77,13 +77,11 @@ def find_argument_paths(call: Call) -> list[Node]:
 
 
 def _list_fields(node: Node) -> list[str]:
+    """Return the fields of a choice that name a function; of a value that is no text, its schema complains."""
     member = node.schema.get("x-members", {}).get(node.value.get("name")) if node.kind else None
     arguments = member["arguments"] if member else {}
-    return [key for key, value in node.value.items() if "x-function" in arguments.get(key, {}) and _is_text(value)]
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)  # of anything else the schema of the choice complains
+    named = [key for key, schema in arguments.items() if "x-function" in schema]
+    return [key for key in named if isinstance(node.value.get(key), str)]
 
 
 def _find_call(node: Node, field: str, modules: ModuleGraph) -> Call:
