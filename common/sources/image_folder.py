@@ -1,26 +1,19 @@
 """Folders of images: one folder a class, below train, valid and test or not; or a table that says the labels."""
 
 import hashlib
-import io
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-
 from common.config import DataPath, PositiveInt
+from common.image_files import decode_images
 from common.labelled_files import list_labelled_files, open_inside
 from common.samples import BadSourceError, Samples, Source
 from common.sources.table import Table
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _NUM_IMAGES = 256  # that are decoded together
-_MODES = {"rgb": "RGB", "grey": "L"}
 
 Part = list[tuple[str, str, str]]  # path in the folder, label, split or nothing
 
@@ -54,16 +47,8 @@ class ImageFolder(Source):
     def load(self, part: Part) -> Samples:
         """Return some images, decoded. Raises BadSourceError, naming the file, where one cannot be."""
         contents = [_read(self.path, name) for name, _, _ in part]
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of a file that is truncated, or has far too many pixels
-            images = [self._decode(name, content) for (name, _, _), content in zip(part, contents, strict=True)]
-        shapes = {image.shape for image in images}
-        if len(shapes) > 1:
-            odd = next(place for place, image in enumerate(images) if image.shape != images[0].shape)
-            sizes = [f"'{part[place][0]}' is {images[place].shape[0]} × {images[place].shape[1]}" for place in (0, odd)]
-            raise BadSourceError(f"images differ: {sizes[0]} and {sizes[1]}; data.source.size resizes them")
         return Samples(
-            inputs=_stack(images),
+            inputs=decode_images(zip((name for name, _, _ in part), contents, strict=True), self.colours, self.size),
             targets=[label for _, label, _ in part],
             ids=[name for name, _, _ in part],
             splits=[split for _, _, split in part] if part[0][2] else None,
@@ -76,24 +61,7 @@ class ImageFolder(Source):
             samples = table.load(part)
             yield from ((name, label, "") for name, label in zip(samples.ids, samples.targets, strict=True))
 
-    def _decode(self, name: str, content: bytes) -> np.ndarray:
-        """Return (height, width, channels) or (height, width)."""
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                picture = image if image.mode == _MODES[self.colours] else image.convert(_MODES[self.colours])
-                if self.size and picture.size != (self.size, self.size):
-                    picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
-                return np.asarray(picture)
-        except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
-            raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
-
 
 def _read(root: str, name: str) -> bytes:
     with open_inside(root, name) as stream:
         return stream.read()
-
-
-def _stack(images: Sequence[np.ndarray]) -> Tensor:
-    """Return (samples, channels, height, width)."""
-    stacked = torch.from_numpy(np.stack(images))
-    return stacked[:, None] if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()
