@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.checkouts import Checkout
 from tests.common.test_unpacking import write
-from tests.flows.commands import dvc, force
+from tests.flows.commands import ENVIRONMENT, dvc, force
 from tests.servers import serve_files
 
 pytestmark = pytest.mark.slow
@@ -151,3 +151,20 @@ def test_function_of_an_experiment_is_called(built: Checkout) -> None:
     metadata = read_metadata(built, "rings")
     assert (metadata["name"], metadata["classes"]) == ("experiments.rings.shapes:draw", ["near", "far"])
     assert force(built, "run", "rings").stdout.startswith("nothing to do")
+
+
+def test_saved_dataset_of_another_library_is_trained_on(built: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    monkeypatch.setitem(ENVIRONMENT, "HF_HUB_OFFLINE", "1")
+    kinds = datasets.Features({"x": datasets.Value("float32"), "kind": datasets.ClassLabel(names=["low", "high"])})
+    columns = {"x": [place / 100 for place in range(300)], "kind": [int(place >= 150) for place in range(300)]}
+    datasets.Dataset.from_dict(columns, features=kinds).save_to_disk(str(built.root / "data/steps"))
+    params = "params:\n  data: {source: {name: huggingface, path: data/steps, target: kind}}\n  train: {epochs: 1}\n"
+    built.experiment("steps", f"components: {{model: 'common.zoo.mlp:MLP'}}\n{params}")
+    done = force(built, "run", "steps")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metadata = read_metadata(built, "steps")
+    assert (metadata["classes"], sum(metadata["num_samples"].values())) == (["low", "high"], 300)
+    assert "data/steps/state.json" in [source["name"] for source in metadata["sources"]]
+    assert force(built, "run", "steps").stdout.startswith("nothing to do")
