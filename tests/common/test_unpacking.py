@@ -137,6 +137,14 @@ def test_bomb_is_refused_once_it_grows_too_much(tmp_path: Path, monkeypatch: pyt
     assert refuse(archive).startswith("unpacks to more than 0.0 GiB")
 
 
+def test_what_follows_the_end_of_a_tar_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "_FREE_GROWTH", 2**20)
+    archive = write(tmp_path / "x.tar", FILES)
+    with gzip.open(tmp_path / "x.tar.gz", "wb") as packed:
+        packed.write(archive.read_bytes() + bytes(2**24))
+    assert refuse(tmp_path / "x.tar.gz").startswith("unpacks to more")
+
+
 def test_zip_is_refused_when_its_header_lies(tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "x.zip", {"zeros": bytes(2**20)})
     sizes = [size.to_bytes(4, "little") for size in (2**20, 2**10)]
