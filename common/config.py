@@ -8,8 +8,10 @@ import dataclasses
 import importlib
 import sys
 import types
-from collections.abc import Mapping, Sequence
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
 
 # A choice: the `name` of a class or function, and the arguments to call it with. Which names and arguments there are
 # says `common.catalog`; they are checked when the params are read, by the names of these types.
@@ -21,7 +23,11 @@ MetricChoice = Mapping[str, Any]  # a class of torchmetrics; the sizes of the da
 # dependency, and so do the files that its fields of the type DataPath name.
 SourceChoice = Mapping[str, Any]
 TransformChoice = Mapping[str, Any]
-DataPath = str  # a file or folder of the checkout, relative to its root
+# A file or folder of the checkout, relative to its root, or the URL of a file. Either may be an archive, and end in
+# #sha256= and what its sha256 has to be. A source gets the path of what that leads to.
+DataPath = Annotated[str, "data path"]
+# A function of common, or of the experiment or one that it inherits from, as module:function.
+FunctionName = str
 # An experiment: its built model becomes an input of the training whose params name it.
 BuiltModel = str
 # Numbers within bounds, which are checked when the params are read.
@@ -62,14 +68,59 @@ def build_choice(package: str, base: type, choice: Mapping[str, Any]) -> Any:
     return _build(found, arguments)
 
 
+def replace_paths(component: T, find: Callable[[str], str]) -> T:
+    """Return a dataclass with what `find` makes of each text in a field of the type DataPath."""
+    if not dataclasses.is_dataclass(component) or isinstance(component, type):
+        return component
+    hints = _read_hints(type(component), include_extras=True)
+    values = {field.name: getattr(component, field.name) for field in dataclasses.fields(component) if field.init}
+    replaced = {name: replace_in(value, hints.get(name), find) for name, value in values.items()}
+    changed = {name: value for name, value in replaced.items() if value != values[name]}
+    return dataclasses.replace(component, **changed) if changed else component
+
+
+def convert_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as the types of a function's parameters take them."""
+    hints = _read_hints(function)
+    return {name: _convert(value, hints.get(name)) for name, value in arguments.items()}
+
+
+def replace_argument_paths(
+    function: Callable[..., Any], arguments: Mapping[str, Any], find: Callable[[str], str]
+) -> dict[str, Any]:
+    """Return arguments with what `find` makes of each text that the function calls a DataPath."""
+    hints = _read_hints(function, include_extras=True)
+    return {name: replace_in(value, hints.get(name), find) for name, value in arguments.items()}
+
+
+def list_paths(function: Callable[..., Any], arguments: Mapping[str, Any]) -> list[str]:
+    """Return each text among arguments that the function calls a DataPath."""
+    found: dict[str, str] = {}
+    replace_argument_paths(function, arguments, lambda path: found.setdefault(path, path))
+    return list(found)
+
+
+def replace_in(value: Any, hint: Any, find: Callable[[str], str]) -> Any:
+    """Return a value of this type with what `find` makes of each text that the type calls a DataPath."""
+    if isinstance(value, str):
+        return find(value) if DataPath in _list_options(hint) else value
+    if isinstance(value, tuple | list):
+        members = map(replace_in, value, _list_member_hints(hint, len(value)), [find] * len(value))
+        return type(value)(members)
+    if isinstance(value, Mapping):
+        inner = [get_args(option)[1] for option in _list_options(hint) if get_origin(option) in (Mapping, dict)]
+        return {key: replace_in(member, inner[0], find) for key, member in value.items()} if inner else value
+    return replace_paths(value, find)
+
+
 def _build(config: type[Any], values: Mapping[str, Any]) -> Any:
     hints = _read_hints(config)
     return config(**{key: _convert(value, hints.get(key)) for key, value in values.items()})
 
 
-def _read_hints(config: type[Any]) -> dict[str, Any]:
+def _read_hints(config: Any, *, include_extras: bool = False) -> dict[str, Any]:
     try:
-        return get_type_hints(config)
+        return get_type_hints(config, include_extras=include_extras)
     except NameError:  # it names what only type checkers import, and so nothing to build
         return {}
 

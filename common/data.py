@@ -15,12 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.config import Fraction, NonNegativeInt, PositiveInt, SourceChoice, TransformChoice, build_choice
+from common.addresses import parse_address
+from common.config import (
+    Fraction,
+    NonNegativeInt,
+    PositiveInt,
+    SourceChoice,
+    TransformChoice,
+    build_choice,
+    replace_paths,
+)
 from common.dataset import SPLITS, Metadata
 from common.dataset_writer import DatasetWriter
 from common.expectations import Expectations, check_expectations
 from common.hashing import find_keys, hash_rows
 from common.joining import Joined
+from common.local_copies import LocalCopies
 from common.part_states import PartStates
 from common.samples import Affine, BadSourceError, Fitted, Learned, Samples, Source, Transform
 from common.splits import Strata, assign_splits
@@ -63,6 +73,11 @@ class DataModule:
         return self.source.name if self._has_source else type(self).__name__
 
     @cached_property
+    def copies(self) -> LocalCopies:
+        """What the params name, and is not a file or folder of this machine."""
+        return LocalCopies()
+
+    @cached_property
     def source(self) -> Source:
         """The source that the params name. Raises BadSourceError where they name none."""
         if not self._has_source:
@@ -70,13 +85,15 @@ class DataModule:
         if self.config.source and self.config.sources:
             raise BadSourceError("there are data.source and data.sources: set one of them to null")
         if self.config.source:
-            return _build_source(self.config.source)
-        return Joined({name: _build_source(choice) for name, choice in self.config.sources.items()})
+            return _build_source(self.config.source).with_paths(self.copies.find)
+        sources = {name: _build_source(choice) for name, choice in self.config.sources.items()}
+        return Joined({name: source.with_paths(self.copies.find) for name, source in sources.items()})
 
     @cached_property
     def transforms(self) -> list[Transform]:
         """The transforms that the params name."""
-        return [build_choice("common.transforms", Transform, choice) for choice in self.config.transforms]
+        built = [build_choice("common.transforms", Transform, choice) for choice in self.config.transforms]
+        return [replace_paths(transform, self.copies.find) for transform in built]
 
     def read(self) -> Samples | Iterable[Samples]:
         """Return every sample of the source, or yield them in parts; by default what the params say is read.
@@ -101,7 +118,8 @@ class DataModule:
     @property
     def repeats(self) -> bool:
         """Whether the same samples come again in the same parts, so that a preparation may go on where it was."""
-        return not self._has_source or self.source.repeats
+        choices = [*self.config.sources.values(), *([self.config.source] if self.config.source else [])]
+        return all(_repeats(_build_source(choice)) for choice in choices)
 
     def prepare(
         self, folder: Path, states: PartStates | None = None, report: Callable[[int, int | None], None] | None = None
@@ -111,6 +129,18 @@ class DataModule:
         With `states`, the folder may hold what a preparation left that was killed, and this one goes on there. `report`
         hears after each part how many samples of the source are read, and of how many, where the source knows.
         """
+        if states:
+            self.copies.remove_stale(folder)
+        try:
+            with self.copies.beside(folder):
+                return self._prepare(folder, states, report)
+        finally:  # they know where copies were
+            for name in ("source", "transforms"):
+                vars(self).pop(name, None)
+
+    def _prepare(
+        self, folder: Path, states: PartStates | None, report: Callable[[int, int | None], None] | None
+    ) -> Metadata:
         is_fitted = self._is_fitted()
         with DatasetWriter.resume(folder, states) if states else DatasetWriter(folder) as writer:
             if writer.num_parts:
@@ -119,7 +149,7 @@ class DataModule:
                 self._write_parts(writer, report)
             made_by = f"{type(self).__module__}.{type(self).__qualname__}"
             fit = self._fit if is_fitted else None
-            metadata = writer.finish(self.name, made_by, self.describe, self._describe_transforms, fit)
+            metadata = writer.finish(self.name, made_by, self._describe, self._describe_transforms, fit)
             self._judge_duplicates(writer)
             if self.config.expect:
                 check_expectations(folder, self.config.expect)
@@ -135,6 +165,9 @@ class DataModule:
             writer.end_part(num_read)
             if report:
                 report(writer.num_read, total)
+
+    def _describe(self) -> tuple[Mapping[str, Any], ...]:
+        return self.copies.describe(self.describe())
 
     @property
     def _reads_itself(self) -> bool:
@@ -218,6 +251,14 @@ class DataModule:
 def _build_source(choice: SourceChoice) -> Source:
     source: Source = build_choice("common.sources", Source, choice)
     return source
+
+
+def _repeats(source: Source) -> bool:
+    """Say whether a source has the same parts the next time: what is behind a URL may change, unless it is pinned."""
+    paths: list[str] = []
+    source.with_paths(lambda path: paths.append(path) or path)  # type: ignore[func-returns-value]
+    addresses = map(parse_address, paths)
+    return source.repeats and all(not address.scheme or address.sha256 for address in addresses)
 
 
 def _drop_inputs(samples: Samples) -> Samples:

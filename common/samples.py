@@ -5,10 +5,12 @@ are the arguments that params may give.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self, TypeGuard
 
 from torch import Tensor
+
+from common.config import replace_paths
 
 
 class Samples(NamedTuple):
@@ -46,6 +48,10 @@ class Source:
     def name(self) -> str:
         """What the data are called in metadata."""
         return type(self).__name__
+
+    def with_paths(self, find: Callable[[str], str]) -> Self:
+        """Return the same source with what `find` makes of each path of data."""
+        return replace_paths(self, find)
 
     def parts(self) -> Iterable[Any]:
         """Return descriptions of consecutive samples, each small enough to be in memory with a few others.

@@ -46,12 +46,13 @@ from pipeline.effective import (
     merge,
 )
 from pipeline.errors import ConfigError, Problem, UsageError, suggest
+from pipeline.functions import Call, find_argument_paths, find_calls, find_faults_of_call
 from pipeline.index import FileIndex
 from pipeline.modelforms import ModelFile, check_trust
 from pipeline.modeloverrides import detect_override, is_state, make_component, make_weights
 from pipeline.modules import ModuleGraph
 from pipeline.params import Setting, find_dotted, flatten, is_set, nest
-from pipeline.rawdata import find_fault
+from pipeline.rawdata import find_fault, find_path
 from pipeline.validation import Fault, Schema, find_problems, load_schema, named_schema
 
 COMMON = "common"
@@ -416,15 +417,19 @@ class Experiments:
         settings = merge(below, layer)
         places = Places(settings, layer, self._read_bytes)
         nodes = layer.find_nodes({key: setting.value for key, setting in settings.items()})
+        calls = find_calls(nodes, self.modules)
+        nodes += [node for call in calls for node in find_argument_paths(call)]
         built, paths = find_built_models(nodes), find_data_paths(nodes)
         own = [node for node in nodes if layer.owns(node)]
         problems = [*find_missing(layer, settings), *self._find_faults(own, places, layer.file)]
+        problems += [problem for call in calls for problem in self._find_bad_call(call, places, experiment.lineage)]
         problems += [problem for node in built.values() for problem in self._find_stray_model(node, places)]
         problems += [
             places.describe(Fault(f"'{node.key}': {fault}", node.path), "dvc add, or dvc import-url, makes it data")
             for node in paths.values()
             if (fault := find_fault(node.value, self.index))
         ]
+        local = {key: path for key, node in paths.items() if (path := find_path(node.value))}
         models = layer.keep_untouched(experiment.built_models) | {key: node.value for key, node in built.items()}
         problems += [_describe_self(key, name, layer, places) for key, model in models.items() if model == name]
         if problems:
@@ -433,8 +438,10 @@ class Experiments:
             experiment,
             settings=settings,
             built_models=models,
-            data_paths=layer.keep_untouched(experiment.data_paths) | {key: node.value for key, node in paths.items()},
-            choice_files=layer.keep_untouched(experiment.choice_files) | find_choice_files(nodes),
+            data_paths=layer.keep_untouched(experiment.data_paths) | local,
+            choice_files=layer.keep_untouched(experiment.choice_files)
+            | find_choice_files(nodes)
+            | {call.key: call.file for call in calls},
         )
 
     def _find_faults(self, nodes: list[Node], places: Places, path: str) -> list[Problem]:
@@ -447,6 +454,19 @@ class Experiments:
         try:
             if nodes:
                 self.index.confirm(path, f"sound:{hash_nodes(nodes)}", check)
+        except ConfigError as error:
+            return error.problems
+        return []
+
+    def _find_bad_call(self, call: Call, places: Places, lineage: tuple[str, ...]) -> list[Problem]:
+        """Return what is wrong with a function that params name, and with its arguments."""
+        if faults := list(find_faults_of_call(call, self.modules)):
+            return [places.describe(fault) for fault in faults]
+        if not _may_import(call.file, lineage):
+            place = places.describe(Fault("", call.place))
+            return [_describe_stray(place.path, place.line, place.column, call.file)]
+        try:
+            self._check_imports([call.file], lineage)
         except ConfigError as error:
             return error.problems
         return []

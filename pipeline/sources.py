@@ -19,6 +19,7 @@ def parse_source(text: bytes, path: str) -> dict[str, Any]:
     bindings  name at the top level → [module, name or None, level] that an import bound to it
     names     every name bound at the top level; None where `import *` or `__getattr__` binds unknown ones
     classes   name → {line, bases: dotted names, fields: its annotated attributes, is_dataclass}
+    functions name → {parameters: name → {schema, required}, takes_others: whether it has **kwargs}
     is_empty  whether the file holds nothing but a docstring
 
     Raises ConfigError, with the place, at a syntax error.
@@ -38,6 +39,7 @@ def parse_source(text: bytes, path: str) -> dict[str, Any]:
         "bindings": _read_bindings(top_level),
         "names": _read_names(top_level),
         "classes": {node.name: _read_class(node) for node in top_level if isinstance(node, ast.ClassDef)},
+        "functions": {node.name: _read_function(node) for node in top_level if isinstance(node, ast.FunctionDef)},
         "is_empty": all(_is_docstring(node) for node in tree.body),
     }
 
@@ -134,6 +136,25 @@ def _read_fields(node: ast.ClassDef) -> dict[str, Any]:
     }
 
 
+def _read_function(node: ast.FunctionDef) -> dict[str, Any]:
+    """Return what a function may be called with by name."""
+    arguments = node.args
+    num_required = len(arguments.posonlyargs) + len(arguments.args) - len(arguments.defaults)
+    parameters = [
+        (parameter, place < num_required) for place, parameter in enumerate([*arguments.posonlyargs, *arguments.args])
+    ]
+    by_name = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    parameters += [(parameter, default is None) for parameter, default in by_name]
+    described = {
+        parameter.arg: {
+            "schema": _read_field(parameter.annotation) if parameter.annotation else {},
+            "required": is_required,
+        }
+        for parameter, is_required in parameters
+    }
+    return {"parameters": described, "takes_others": arguments.kwarg is not None}
+
+
 def _locate_default(schema: dict[str, Any], default: ast.expr | None) -> dict[str, Any]:
     if default is None or ast.unparse(default) in _NOTHING or "x-built-model" not in str(schema):
         return {}
@@ -158,6 +179,7 @@ _NAMED = (
     }
     | {
         "DataPath": {"type": "string", "x-data-path": True},
+        "FunctionName": {"type": "string", "x-function": True},
         "BuiltModel": {"type": "string", "x-built-model": True},
         "PositiveInt": {"type": "integer", "minimum": 1},
         "NonNegativeInt": {"type": "integer", "minimum": 0},

@@ -1,29 +1,22 @@
 """Folders of images: one folder a class, below train, valid and test or not; or a table of labels; or masks."""
 
 import hashlib
-import io
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
 from common.config import DataPath, NonNegativeInt, PositiveInt
-from common.dataset import NO_CLASS
+from common.image_files import decode_images, decode_masks
 from common.labelled_files import list_files, list_labelled_files, open_inside
 from common.samples import BadSourceError, Samples, Source
 from common.sources.table import Table
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _NUM_IMAGES = 256  # that are decoded together
-_UNREADABLE = (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError)
-_MODES = {"rgb": "RGB", "grey": "L"}
 
 Part = list[tuple[str, str, str]]  # path in the folder, label, split or nothing
 
@@ -68,18 +61,10 @@ class ImageFolder(Source):
     def load(self, part: Part) -> Samples:
         """Return some images, decoded. Raises BadSourceError, naming the file, where one cannot be."""
         contents = [_read(self.path, name) for name, _, _ in part]
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of a file that is truncated, or has far too many pixels
-            images = [self._decode(name, content) for (name, _, _), content in zip(part, contents, strict=True)]
-            targets = self._read_masks(part, images) if self.masks else [label for _, label, _ in part]
-        shapes = {image.shape for image in images}
-        if len(shapes) > 1:
-            odd = next(place for place, image in enumerate(images) if image.shape != images[0].shape)
-            sizes = [f"'{part[place][0]}' is {images[place].shape[0]} × {images[place].shape[1]}" for place in (0, odd)]
-            raise BadSourceError(f"images differ: {sizes[0]} and {sizes[1]}; data.source.size resizes them")
+        inputs = decode_images(zip((name for name, _, _ in part), contents, strict=True), self.colours, self.size)
         return Samples(
-            inputs=_stack(images),
-            targets=targets,
+            inputs=inputs,
+            targets=self._read_masks(part, inputs) if self.masks else [label for _, label, _ in part],
             classes=self.classes,
             ids=[name for name, _, _ in part],
             splits=[split for _, _, split in part] if part[0][2] else None,
@@ -100,53 +85,13 @@ class ImageFolder(Source):
             samples = table.load(part)
             yield from ((name, label, "") for name, label in zip(samples.ids, samples.targets, strict=True))
 
-    def _read_masks(self, part: Part, images: Sequence[np.ndarray]) -> Tensor:
-        """Return (samples, height, width) int64, of the sizes of the images."""
-        masks = []
-        for (name, _, _), image in zip(part, images, strict=True):
-            path = str(Path(name).with_suffix(".png"))
-            mask = self._decode_mask(path, _read(str(self.masks), path))
-            if mask.shape != image.shape[:2]:
-                sizes = [" × ".join(map(str, array.shape[:2])) for array in (mask, image)]
-                raise BadSourceError(f"the mask '{path}' is {sizes[0]}, and its image {sizes[1]}")
-            if (odd := mask[(mask >= len(self.classes)) & (mask != self.ignored)]).size:
-                raise BadSourceError(
-                    f"the mask '{path}' has the number {odd[0]}, and there are {len(self.classes)} classes"
-                )
-            masks.append(np.where(mask == self.ignored, NO_CLASS, mask))
-        return torch.from_numpy(np.stack(masks))
-
-    def _decode_mask(self, name: str, content: bytes) -> np.ndarray:
-        """Return (height, width) int64: the numbers of a greyscale image, or those of a palette."""
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                size = (self.size, self.size) if self.size else image.size
-                picture = image if image.size == size else image.resize(size, Image.Resampling.NEAREST)
-                numbers = np.asarray(picture)
-        except _UNREADABLE as error:
-            raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
-        if numbers.ndim != 2:
-            raise BadSourceError(f"the mask '{name}' has {numbers.shape[2]} channels, wanted one number a pixel")
-        return numbers.astype(np.int64)
-
-    def _decode(self, name: str, content: bytes) -> np.ndarray:
-        """Return (height, width, channels) or (height, width)."""
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                picture = image if image.mode == _MODES[self.colours] else image.convert(_MODES[self.colours])
-                if self.size and picture.size != (self.size, self.size):
-                    picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
-                return np.asarray(picture)
-        except _UNREADABLE as error:
-            raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
+    def _read_masks(self, part: Part, images: Tensor) -> Tensor:
+        """Return (samples, height, width) int64, of the size of the images."""
+        paths = [str(Path(name).with_suffix(".png")) for name, _, _ in part]
+        files = ((path, _read(str(self.masks), path)) for path in paths)
+        return decode_masks(files, (images.shape[2], images.shape[3]), len(self.classes), self.ignored, bool(self.size))
 
 
 def _read(root: str, name: str) -> bytes:
     with open_inside(root, name) as stream:
         return stream.read()
-
-
-def _stack(images: Sequence[np.ndarray]) -> Tensor:
-    """Return (samples, channels, height, width)."""
-    stacked = torch.from_numpy(np.stack(images))
-    return stacked[:, None] if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()

@@ -122,6 +122,20 @@ def test_fitted_transform_is_refused_when_it_is_not_the_last(tmp_path: Path) -> 
         prepare(DataModule(config))
 
 
+@pytest.mark.parametrize(
+    ("path", "repeats"),
+    [
+        ("data/flowers.csv", True),
+        ("https://host/flowers.csv", False),
+        (f"https://host/flowers.csv#sha256={'0' * 64}", True),
+    ],
+)
+def test_preparation_goes_on_unless_what_it_reads_may_have_changed(path: str, repeats: bool) -> None:
+    source = {"name": "table", "path": path}
+    assert DataModule(Config(source=source)).repeats is repeats
+    assert DataModule(Config(sources={"a": {"name": "digits"}, "b": source})).repeats is repeats
+
+
 class Twins(Dots):
     """Dots of which the second half is the first again, under other ids."""
 

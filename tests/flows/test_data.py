@@ -1,5 +1,6 @@
-"""Data that params name: real runs, with a table in git and one that DVC tracks."""
+"""Data that params name: real runs, with a table in git, one that DVC tracks, and one that a server has."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,7 +12,9 @@ import pytest
 from PIL import Image
 
 from tests.checkouts import Checkout, make_checkout
-from tests.flows.commands import dvc, force, list_processes, start_force, wait_until
+from tests.common.test_unpacking import write
+from tests.flows.commands import ENVIRONMENT, dvc, force, list_processes, start_force, wait_until
+from tests.servers import serve_files
 
 pytestmark = pytest.mark.slow
 
@@ -238,3 +241,67 @@ def test_nothing_is_trained_on_data_that_break_what_is_expected(flowers: Checkou
         "error: the data of flowers break 3 expectations",
     )
     assert "out of date: data.expect.maximum: 3 → 1" in checked.stdout
+
+
+def test_archive_of_a_server_is_trained_on_until_its_sha256_is_another(flowers: Checkout, tmp_path: Path) -> None:
+    content = write(tmp_path / "flowers.tar.gz", {"flowers.csv": (flowers.root / "data/flowers.csv").read_bytes()})
+    sha256 = hashlib.sha256(content.read_bytes()).hexdigest()
+    with serve_files() as server:
+        server.files["/flowers.tar.gz"] = content.read_bytes()
+        pinned = f"{server.url}/flowers.tar.gz#sha256={sha256}"
+        flowers.experiment("flowers", FLOWERS.replace("data/flowers.csv", f"'{pinned}'"))
+        done = force(flowers, "run", "flowers")
+        assert done.returncode == 0, done.stdout + done.stderr
+        metadata = read_metadata(flowers)
+        assert metadata["sources"][0] == {"name": f"{server.url}/flowers.tar.gz", "sha256": sha256}
+        assert metadata["sources"][1]["name"] == f"{server.url}/flowers.tar.gz/flowers.csv"
+        assert sum(metadata["num_samples"].values()) == 200
+        assert dvc(flowers, "status").stdout == "Data and pipelines are up to date.\n"
+        folder = flowers.root / "experiments/flowers/outputs/prepare"
+        assert not list(folder.parent.rglob("copies-*"))
+
+        flowers.experiment("flowers", FLOWERS.replace("data/flowers.csv", f"'{pinned[:-2]}00'"))
+        done = force(flowers, "run", "flowers")
+        assert done.returncode == 6
+        message = f"BadSourceError: '{server.url}/flowers.tar.gz' has the sha256 {sha256}, wanted {sha256[:-2]}00"
+        assert message in done.stderr.splitlines()[0]
+        assert not list(folder.parent.rglob("copies-*"))
+
+
+def test_function_of_an_experiment_is_called(built: Checkout) -> None:
+    shapes = """\
+        import torch
+
+        from common.samples import Samples
+
+
+        def draw(num: int) -> Samples:
+            targets = torch.arange(num) % 2
+            noise = torch.rand(num, 2, generator=torch.Generator().manual_seed(0))
+            return Samples(noise + targets[:, None], targets, torch.arange(num), ("near", "far"))
+    """
+    source = "{name: function, call: 'experiments.rings.shapes:draw', arguments: {num: 300}}"
+    params = f"params:\n  data: {{source: {source}}}\n  train: {{epochs: 1}}\n"
+    built.experiment("rings", f"components: {{model: 'common.zoo.mlp:MLP'}}\n{params}", shapes=shapes)
+    done = force(built, "run", "rings")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metadata = read_metadata(built, "rings")
+    assert (metadata["name"], metadata["classes"]) == ("experiments.rings.shapes:draw", ["near", "far"])
+    assert force(built, "run", "rings").stdout.startswith("nothing to do")
+
+
+def test_saved_dataset_of_another_library_is_trained_on(built: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    monkeypatch.setitem(ENVIRONMENT, "HF_HUB_OFFLINE", "1")
+    kinds = datasets.Features({"x": datasets.Value("float32"), "kind": datasets.ClassLabel(names=["low", "high"])})
+    columns = {"x": [place / 100 for place in range(300)], "kind": [int(place >= 150) for place in range(300)]}
+    datasets.Dataset.from_dict(columns, features=kinds).save_to_disk(str(built.root / "data/steps"))
+    params = "params:\n  data: {source: {name: huggingface, path: data/steps, target: kind}}\n  train: {epochs: 1}\n"
+    built.experiment("steps", f"components: {{model: 'common.zoo.mlp:MLP'}}\n{params}")
+    done = force(built, "run", "steps")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metadata = read_metadata(built, "steps")
+    assert (metadata["classes"], sum(metadata["num_samples"].values())) == (["low", "high"], 300)
+    assert "data/steps/state.json" in [source["name"] for source in metadata["sources"]]
+    assert force(built, "run", "steps").stdout.startswith("nothing to do")

@@ -115,6 +115,51 @@ def test_path_is_refused_when_it_cannot_be_a_dependency(flowers: Checkout, path:
     assert find_fault(path, project.index).startswith(fault)
 
 
+PIN = f"#sha256={'0a' * 32}"
+
+
+@pytest.mark.parametrize("place", ["https://host/x.csv", "s3://bucket/deep/x.csv", f"https://host/x.zip?id=3{PIN}"])
+def test_url_is_no_dependency(flowers: Checkout, place: str) -> None:
+    flowers.experiment("flowers", FLOWERS.replace("data/flowers.csv", f"'{place}'"))
+    assert stage_of(flowers, "flowers", "prepare").data == ()
+    record(flowers)
+    assert "://" not in (flowers.root / "experiments/flowers/dvc.yaml").read_text()
+    assert plan(flowers, "flowers")["prepare"].state is State.UP_TO_DATE
+
+
+def test_file_with_a_sha256_is_a_dependency_and_another_sha256_runs_the_stage(flowers: Checkout) -> None:
+    flowers.experiment("flowers", FLOWERS.replace("flowers.csv", f"flowers.csv{PIN}"))
+    assert stage_of(flowers, "flowers", "prepare").data == ("data/flowers.csv",)
+    record(flowers)
+    flowers.experiment("flowers", FLOWERS.replace("flowers.csv", f"flowers.csv{PIN.replace('0a', '0b')}"))
+    assert plan(flowers, "flowers")["prepare"].why.startswith("data.source.path: ")
+
+
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("https://user:secret@host/x.csv", "the URL holds a user or a secret"),
+        ("s3://key:secret@bucket/x.csv", "the URL holds a user or a secret"),
+        ("https://host/x.csv?a=1&X-Amz-Signature=secret", "the URL holds a user or a secret"),
+        ("https://host/x.csv?access_token=secret", "the URL holds a user or a secret"),
+        ("https://host/x.csv#sha256=12", "'#sha256=12' is no sha256 to expect"),
+        ("https://host/x.csv#md5=00", "'#md5=00' is no sha256 to expect"),
+        ("data/flowers.csv#sha256=", "'#sha256=' is no sha256 to expect"),
+        (f"data/roses.csv{PIN}", "there is no 'data/roses.csv', and no 'data/roses.csv.dvc'"),
+        ("file:///etc/passwd", "'file:///etc/passwd' is of this machine alone"),
+        ("s3://bucket/x.zip::file:///etc/passwd", "'s3://bucket/x.zip::file:///etc/passwd' is a chain"),
+        ("https://", "'https://' names no file"),
+        ("https://[host/x.csv", "the URL is none: Invalid IPv6 URL"),
+    ],
+)
+def test_place_of_data_is_refused_when_it_cannot_be_read(flowers: Checkout, place: str, fault: str) -> None:
+    project, _ = resolve(flowers)
+    found = find_fault(place, project.index)
+    assert found.startswith(fault)
+    assert "secret@" not in found
+    assert "=secret" not in found
+
+
 def test_faults_of_sources_and_transforms_have_their_place(flowers: Checkout) -> None:
     text = "params:\n  data:\n    source: {name: table, path: data/roses.csv}\n"
     fault = "'data.source.path': there is no 'data/roses.csv', and no 'data/roses.csv.dvc'"

@@ -225,3 +225,16 @@ def test_source_is_read_when_it_only_deserves_a_warning_of_pythons() -> None:
 def test_facts_survive_json_when_the_index_keeps_them() -> None:
     facts = parse("import os\nfrom a import b\n\nclass A(b.C):\n    x: int | None = 3\n")
     assert json.loads(json.dumps(facts)) == facts
+
+
+def test_function_is_described_by_what_it_takes_by_name() -> None:
+    facts = parse("def f(a: int, b=1, *rest, c: str, d: Literal['x'] = 'x', **others): pass\n\ndef g(): pass\n")
+    functions = facts["functions"]
+    assert functions["g"] == {"parameters": {}, "takes_others": False}
+    assert functions["f"]["takes_others"]
+    assert functions["f"]["parameters"] == {
+        "a": {"schema": {"type": "integer"}, "required": True},
+        "b": {"schema": {}, "required": False},
+        "c": {"schema": {"type": "string"}, "required": True},
+        "d": {"schema": {"enum": ["x"]}, "required": False},
+    }

@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def read_example(name: str) -> Any:
-    """Return the class of this name that an example of the page defines."""
+    """Return the class or function of this name that an example of the page defines."""
     sources = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
-    (source,) = [source for source in sources if f"class {name}(" in source]
+    (source,) = [source for source in sources if re.search(rf"^(class|def) {name}\(", source, re.MULTILINE)]
     defined: dict[str, Any] = {"__name__": f"docs_{name}"}
     exec(compile(source, name, "exec", dont_inherit=True), defined)
     return defined[name]
@@ -34,6 +34,18 @@ def test_read_gives_points_of_two_classes() -> None:
     assert dataset.metadata.classes == ("inner", "outer")
     assert sum(dataset.metadata.num_samples.values()) == 2000
     assert isinstance(dataset.train, TensorDataset)
+
+
+def test_function_gives_points_of_two_rings() -> None:
+    samples = read_example("draw")(10)
+    assert (samples.inputs.shape, samples.classes) == ((10, 2), ("inner", "outer"))
+    assert torch.allclose(samples.inputs.norm(dim=1), torch.tensor([1.0, 2.0]).repeat(5))
+
+
+def test_every_source_is_in_the_table() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/data.md").read_text(), re.MULTILINE)
+    sources = {path.stem for path in (ROOT / "common/sources").glob("*.py")} - {"__init__"}
+    assert sources <= set(rows)
 
 
 def test_source_of_a_lab_reads_its_files(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""Images in the bytes of a file, as arrays of one size."""
+
+import io
+import warnings
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from common.dataset import NO_CLASS
+from common.samples import BadSourceError
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError)
+_MODES = {"rgb": "RGB", "grey": "L"}
+
+
+def decode_images(files: Iterable[tuple[str, bytes]], colours: str, size: int | None) -> Tensor:
+    """Return (samples, channels, height, width) uint8 of images given by name and content.
+
+    `colours` are rgb or grey; with `size`, that is height and width. Raises BadSourceError, naming the image, where one
+    cannot be decoded, or is of another size than the first.
+    """
+    names, images = [], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a file that is truncated, or has far too many pixels
+        for name, content in files:
+            names.append(name)
+            images.append(_decode(name, content, colours, size))
+    odd = next((place for place, image in enumerate(images) if image.shape != images[0].shape), None)
+    if odd is not None:
+        sizes = [f"'{names[place]}' is {images[place].shape[0]} × {images[place].shape[1]}" for place in (0, odd)]
+        raise BadSourceError(f"images differ: {sizes[0]} and {sizes[1]}; data.source.size resizes them")
+    return _stack(images)
+
+
+def decode_masks(
+    files: Iterable[tuple[str, bytes]], size: tuple[int, int], num_classes: int, ignored: int, resize: bool
+) -> Tensor:
+    """Return (samples, height, width) int64 of images of class numbers; `size` is (height, width).
+
+    The number `ignored` becomes NO_CLASS. Raises BadSourceError, naming the mask, where one cannot be decoded, is of
+    another size and not to be resized, or has a number that is none of the classes.
+    """
+    masks = []
+    for name, content in files:
+        mask = _decode_mask(name, content, size if resize else None)
+        if mask.shape != size:
+            sizes = [" × ".join(map(str, shape)) for shape in (mask.shape, size)]
+            raise BadSourceError(f"the mask '{name}' is {sizes[0]}, and its image {sizes[1]}")
+        if (odd := mask[(mask >= num_classes) & (mask != ignored)]).size:
+            raise BadSourceError(f"the mask '{name}' has the number {odd[0]}, and there are {num_classes} classes")
+        masks.append(np.where(mask == ignored, NO_CLASS, mask))
+    return torch.from_numpy(np.stack(masks))
+
+
+def _decode_mask(name: str, content: bytes, size: tuple[int, int] | None) -> np.ndarray:
+    """Return (height, width) int64: the numbers of a greyscale image, or those of a palette."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            numbers = np.asarray(image.resize(size[::-1], Image.Resampling.NEAREST) if size else image)
+    except _UNREADABLE as error:
+        raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
+    if numbers.ndim != 2:
+        raise BadSourceError(f"the mask '{name}' has {numbers.shape[2]} channels, wanted one number a pixel")
+    return numbers.astype(np.int64)
+
+
+def _decode(name: str, content: bytes, colours: str, size: int | None) -> np.ndarray:
+    """Return (height, width, channels) or (height, width)."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            picture = image if image.mode == _MODES[colours] else image.convert(_MODES[colours])
+            if size and picture.size != (size, size):
+                picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+            return np.asarray(picture)
+    except _UNREADABLE as error:
+        raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
+
+
+def _stack(images: Sequence[np.ndarray]) -> Tensor:
+    stacked = torch.from_numpy(np.stack(images))
+    return stacked[:, None] if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()
