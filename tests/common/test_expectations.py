@@ -20,7 +20,7 @@ LABELS = ["a", "b", "a", "a", "a"]
 def find_broken(folder: Path, expect: Expectations, inputs: torch.Tensor = INPUTS, splits: str = "tttvs") -> list[str]:
     """Return what five samples of two columns break."""
     ids = [f"scan/{place}" for place in range(5)]
-    write_samples(folder / "data", Samples(inputs, LABELS, ids, columns=("x", "y")), splits)
+    write_samples(folder / "data", Samples(inputs, LABELS, ids, input_names=("x", "y")), splits)
     return judge(folder / "data").find_broken(expect)
 
 

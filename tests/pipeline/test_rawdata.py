@@ -173,7 +173,7 @@ def test_faults_of_sources_and_transforms_have_their_place(flowers: Checkout) ->
     assert [message for _, message in find_problems(flowers, text)] == [
         "'table' needs 'path'",
         "'table' takes no 'pat'; did you mean 'path'?",
-        '\'data.source.missing\' is "never", wanted one of "error", "drop" or a number',
+        '\'data.source.missing\' is "never", wanted one of "error", "drop", "keep" or a number',
     ]
 
 
