@@ -30,6 +30,7 @@ from common.dataset_writer import DatasetWriter
 from common.expectations import Expectations, check_expectations
 from common.hashing import find_keys, hash_rows
 from common.joining import Joined
+from common.likeness import find_likenesses
 from common.local_copies import LocalCopies
 from common.part_states import PartStates
 from common.samples import Affine, BadSourceError, Fitted, Learned, Samples, Source, Transform
@@ -229,23 +230,35 @@ class DataModule:
         yield from ((num_read, _unpack(fields)) for num_read, fields in found)
 
     def _finish(self, samples: Samples) -> Samples:
+        if self.config.duplicates == "allow":
+            return self.transform(samples)
+        texts = None if isinstance(samples.inputs, Tensor) else find_likenesses(samples.inputs)
         samples = self.transform(samples)
-        if self.config.duplicates == "allow" or not isinstance(samples.inputs, Tensor):
+        if not isinstance(samples.inputs, Tensor):
             return samples
-        return samples._replace(fingerprints=hash_rows(samples.inputs))
+        likenesses = (
+            texts if texts is not None and len(texts) == len(samples.inputs) else find_likenesses(samples.inputs)
+        )
+        return samples._replace(fingerprints=hash_rows(samples.inputs), likenesses=likenesses)
 
     def _judge_duplicates(self, writer: DatasetWriter) -> None:
         """Raise BadSourceError, or warn, where the same inputs are in two splits."""
         if self.config.duplicates == "allow":
             return
+        if alike := writer.find_alike():
+            log.warning("samples of different splits look alike: %s", _list_pairs(alike))
         pairs = writer.find_duplicates()
         if not pairs:
             return
-        found = f"samples of different splits have the same inputs: {', '.join(' and '.join(pair) for pair in pairs)}"
+        found = f"samples of different splits have the same inputs: {_list_pairs(pairs)}"
         if self.config.duplicates == "warn":
             log.warning(found)
             return
         raise BadSourceError(f"{found}; data.duplicates: warn accepts it, data.split_by: group keeps groups together")
+
+
+def _list_pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(" and ".join(pair) for pair in pairs)
 
 
 def _build_source(choice: SourceChoice) -> Source:

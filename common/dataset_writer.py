@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from common.dataset import NO_CLASS, SPLITS, Batch, Metadata, describe_dtype, hash_file, tensor_path, write_metadata
+from common.likeness import find_alike
 from common.moments import Moments
 from common.part_states import PartStates, UnusableStateError
 from common.samples import Affine, BadSourceError, Samples
@@ -24,7 +25,8 @@ log = logging.getLogger("force")
 
 _NUM_BYTES_AT_ONCE = 2**24  # of stored tensors that are looked at or changed
 _MAX_NAMED = 5
-_NAMES, _PRINTS = "names", "fingerprints"  # what is written beside the fields of a batch
+_NAMES = "names"  # what is written beside the fields of a batch, and the hashes of samples that may be
+_PRINTS, _LIKENESSES = _HASHES = ("fingerprints", "likenesses")
 _NEW = ".new"  # at the end of the name of a file that takes the place of another
 
 
@@ -78,8 +80,7 @@ class DatasetWriter:
         if self._states and error:
             self._cut_back(self._states)
         elif not self._states:
-            for name in SPLITS:
-                self._path(name, _PRINTS).unlink(missing_ok=True)
+            self._remove_hashes()
 
     def add(self, samples: Samples, keys: Tensor, splits: Tensor) -> None:
         """Write samples, each into its split.
@@ -100,8 +101,8 @@ class DatasetWriter:
                 self._files[name, field].append(tensor)
             if self._names:
                 self._names[name].writelines(orjson.dumps(samples.ids[row]) + b"\n" for row in rows.tolist())
-            if samples.fingerprints is not None:
-                self._files[name, _PRINTS].append(samples.fingerprints[rows])
+            for field, hashes in _list_hashes(samples):
+                self._files[name, field].append(hashes[rows])
             if name == "train" and has_statistics(batch.inputs.dtype):
                 self._moments.add(chosen.inputs)
 
@@ -161,17 +162,29 @@ class DatasetWriter:
 
     def find_duplicates(self) -> list[tuple[str, str]]:
         """Return up to five pairs of samples of different splits that have the same inputs, by name and split."""
-        if (SPLITS[0], _PRINTS) not in self._files:
-            return []
-        parts = [open_rows(self._path(name, _PRINTS), (), torch.int64) for name in SPLITS]
-        prints = torch.cat(parts)
+        prints, split_of = self._read_hashes(_PRINTS)
         order = prints.argsort(stable=True)
         same = (prints[order].diff() == 0).nonzero().flatten()
-        split_of = torch.repeat_interleave(torch.arange(len(SPLITS)), torch.tensor([len(part) for part in parts]))
         first, second = order[same], order[same + 1]
-        crossing = (split_of[first] != split_of[second]).nonzero().flatten()[:_MAX_NAMED]
-        names = [self._name_row(int(row)) for row in torch.cat([first[crossing], second[crossing]])]
-        return list(zip(names[: len(crossing)], names[len(crossing) :], strict=True))
+        is_crossing = split_of[first] != split_of[second]
+        return self._name_pairs(torch.stack([first[is_crossing], second[is_crossing]], dim=1))
+
+    def find_alike(self) -> list[tuple[str, str]]:
+        """Return up to five pairs of samples of different splits whose inputs are not the same, but nearly."""
+        likenesses, split_of = self._read_hashes(_LIKENESSES)
+        prints, _ = self._read_hashes(_PRINTS)
+        return self._name_pairs(find_alike(likenesses, split_of, prints)) if len(likenesses) else []
+
+    def _read_hashes(self, field: str) -> tuple[Tensor, Tensor]:
+        """Return hashes of the samples of all splits, if there are any, and the split of each."""
+        has_any = (SPLITS[0], field) in self._files
+        parts = [open_rows(self._path(name, field), (), torch.int64) for name in SPLITS] if has_any else []
+        sizes = torch.tensor([len(part) for part in parts], dtype=torch.int64)
+        none = torch.zeros(0, dtype=torch.int64)
+        return torch.cat([none, *parts]), torch.repeat_interleave(torch.arange(len(parts)), sizes)
+
+    def _name_pairs(self, pairs: Tensor) -> list[tuple[str, str]]:
+        return [(self._name_row(int(one)), self._name_row(int(other))) for one, other in pairs[:_MAX_NAMED]]
 
     def _read_batch(self, samples: Samples, keys: Tensor) -> Batch:
         inputs, targets, ids = samples.inputs, samples.targets, samples.ids
@@ -222,8 +235,8 @@ class DatasetWriter:
             (self._folder / name).mkdir()
             for field, tensor in zip(Batch._fields, example, strict=True):
                 self._open_tensor(name, field, tensor)
-            if samples.fingerprints is not None:
-                self._open_tensor(name, _PRINTS, samples.fingerprints)
+            for field, hashes in _list_hashes(samples):
+                self._open_tensor(name, field, hashes)
             if not isinstance(samples.ids, Tensor):
                 self._names[name] = self._path(name, _NAMES).open("wb")
 
@@ -235,8 +248,8 @@ class DatasetWriter:
         """Return where a file stands: beside the state, and not in the dataset, what only the writer needs."""
         if field == _NAMES:
             return self._folder / split / "names.jsonl"
-        if field == _PRINTS and self._states:
-            return self._states.path.with_name(f"{split}.{_PRINTS}")
+        if field in _HASHES and self._states:
+            return self._states.path.with_name(f"{split}.{field}")
         return self._folder / tensor_path(split, field)
 
     def _flush(self) -> list[int]:
@@ -264,7 +277,7 @@ class DatasetWriter:
             "example": {name: [list(each.shape), describe_dtype(each.dtype)] for name, each in example.items()},
             "num_rows": {split: self._files[split, "ids"].num_rows for split in SPLITS if example},
             "num_bytes": {split: names.tell() for split, names in self._names.items()},
-            "has_prints": (SPLITS[0], _PRINTS) in self._files,
+            "hashes": [field for field in _HASHES if (SPLITS[0], field) in self._files],
             "labels": None if self._labels is None else list(self._labels),
             "classes": list(self._classes),
             "input_names": list(self._input_names),
@@ -293,8 +306,8 @@ class DatasetWriter:
             num_rows = state["num_rows"][split]
             for field, tensor in self._example._asdict().items():
                 self._open_tensor(split, field, tensor, num_rows)
-            if state["has_prints"]:
-                self._open_tensor(split, _PRINTS, torch.empty(0, dtype=torch.int64), num_rows)
+            for field in state["hashes"]:
+                self._open_tensor(split, field, torch.empty(0, dtype=torch.int64), num_rows)
             if split in state["num_bytes"]:
                 self._names[split] = open_cut(self._path(split, _NAMES), state["num_bytes"][split])
 
@@ -312,8 +325,12 @@ class DatasetWriter:
         states.drop()
         for path in self._folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self._remove_hashes()
+
+    def _remove_hashes(self) -> None:
         for split in SPLITS:
-            self._path(split, _PRINTS).unlink(missing_ok=True)
+            for field in _HASHES:
+                self._path(split, field).unlink(missing_ok=True)
 
     def _list_files(self) -> Iterator[str]:
         for name in SPLITS:
@@ -449,6 +466,10 @@ def _find_outside(targets: Tensor, num_classes: int, allowed: int) -> Tensor:
     """Return which samples, (samples,), have a target that is none of the classes, nor what is allowed besides."""
     outside = ((targets < 0) | (targets >= num_classes)) & (targets != allowed)
     return outside.flatten(1).any(dim=1) if targets.ndim > 1 else outside
+
+
+def _list_hashes(samples: Samples) -> list[tuple[str, Tensor]]:
+    return [(field, hashes) for field in _HASHES if (hashes := getattr(samples, field)) is not None]
 
 
 def _add_ending(path: Path) -> Path:

@@ -23,7 +23,8 @@ class Samples(NamedTuple):
     groups: Sequence[str] | None = None  # (samples,) what has to stay in one split
     splits: Sequence[str] | None = None  # (samples,) train, valid or test, where the source says so
     times: Sequence[Any] | None = None  # (samples,) what splits by time compare
-    fingerprints: Tensor | None = None  # (samples,) int64, equal where inputs are; `common.data` fills them in
+    fingerprints: Tensor | None = None  # (samples,) int64, equal where inputs are; `common.data` fills these two in
+    likenesses: Tensor | None = None  # (samples,) int64 of `common.likeness`
     digests: Sequence[str] | None = None  # (samples,) sha256 of what each was read from, where that is told
     input_names: tuple[str, ...] = ()  # of the columns of inputs, where they have names; the same for all parts
 

@@ -221,3 +221,32 @@ def test_transforms_of_the_metadata_do_the_same_again(tmp_path: Path) -> None:
     assert [choice["name"] for choice in first.metadata.transforms] == ["impute", "normalise"]
     assert torch.allclose(first.train.tensors[0], again.train.tensors[0], atol=1e-5)
     assert first.train.tensors[0].mean(dim=0).tolist() == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_images_that_look_alike_in_two_splits_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for place in range(40):
+        pixels = torch.randint(0, 200, (8, 8), generator=generator, dtype=torch.uint8)
+        for name, image in (("a", pixels), ("b", pixels + place % 2 + 1)):
+            path = tmp_path / f"images/{name}/{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.numpy(), "L").resize((32, 32)).save(path)
+    config = Config(source={"name": "image_folder", "path": str(tmp_path / "images"), "colours": "grey"})
+    prepare(DataModule(config))
+    (message,) = caplog.messages
+    assert message.startswith("samples of different splits look alike: ")
+    pairs = [pair.split(" and ") for pair in message.partition(": ")[2].split(", ")]
+    assert len(pairs) == 5
+    for one, other in pairs:
+        assert one.split()[0].replace("a/", "b/") == other.split()[0].replace("a/", "b/")
+        assert one.split()[1] != other.split()[1]
+    caplog.clear()
+    prepare(DataModule(replace(config, duplicates="allow")))
+    assert caplog.messages == []
+
+
+def test_texts_that_are_alike_in_two_splits_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "lines.txt").write_text("".join(f"word{place // 2}{'!' * (place % 2)}\n" for place in range(60)))
+    source = {"name": "text", "path": str(tmp_path / "lines.txt"), "sample": "line"}
+    prepare(DataModule(Config(source=source, transforms=({"name": "tokenise", "length": 10},))))
+    assert caplog.messages[0].startswith("samples of different splits look alike: lines.txt:")
