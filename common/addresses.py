@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import aiohttp
 import fsspec
 
 from common.samples import BadSourceError
@@ -15,6 +16,7 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _SECRET = re.compile(r"[?&][^=&]*(?:signature|token|passw|secret|credential|api_?key)[^=&]*=|[?&]sig=", re.IGNORECASE)
 _PIN = "#sha256="
 _CHUNK_BYTES = 2**20
+_TIMEOUT_S = 60  # without a byte; a download may take as long as it takes
 _HTTP = ("http", "https")
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -87,7 +89,8 @@ def _list_options(address: Address) -> dict[str, Any]:
     if address.scheme not in _HTTP:
         return {}
     headers = {"Accept-Encoding": "identity"}
-    return {"block_size": 0, "headers": headers, "client_kwargs": {"trust_env": True}}
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_S, sock_read=_TIMEOUT_S)
+    return {"block_size": 0, "headers": headers, "client_kwargs": {"trust_env": True, "timeout": timeout}}
 
 
 def _explain(address: Address, error: BaseException) -> str:

@@ -23,7 +23,7 @@ NUM_BINS = 10
 # Where classifiers differ is at few false positives: the points lie the closer, the nearer to 0.
 RATES = np.linspace(0, 1, 101) ** 2
 RECALLS = np.linspace(0, 1, 101)
-MAX_PLACES = 2**17  # of samples that count; of more, so many at even distances
+MAX_PLACES = 2**17  # of samples that count; of more, so many that are drawn
 
 
 class Curves:
@@ -89,7 +89,9 @@ def list_places(predictions: Predictions) -> tuple[Tensor, Tensor]:
         return logits, targets
     logits = logits.movedim(1, -1).flatten(0, -2)
     targets = targets.flatten() if predictions.has_one_class else targets.movedim(1, -1).flatten(0, -2)
-    kept = torch.arange(0, len(targets), -(-len(targets) // MAX_PLACES))
+    kept = torch.arange(len(targets))
+    if len(kept) > MAX_PLACES:  # by chance: even distances would be those of some columns of an image
+        kept = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:MAX_PLACES].sort().values
     if predictions.has_one_class:
         kept = kept[targets[kept] != NO_CLASS]
     return logits[kept], targets[kept]

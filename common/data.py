@@ -120,7 +120,13 @@ class DataModule:
     def repeats(self) -> bool:
         """Whether the same samples come again in the same parts, so that a preparation may go on where it was."""
         choices = [*self.config.sources.values(), *([self.config.source] if self.config.source else [])]
-        return all(_repeats(_build_source(choice)) for choice in choices)
+        sources = [_build_source(choice) for choice in choices]
+        paths: list[str] = []
+        for source in sources:
+            source.with_paths(partial(_note, paths))
+        for choice in self.config.transforms:
+            replace_paths(build_choice("common.transforms", Transform, choice), partial(_note, paths))
+        return all(source.repeats for source in sources) and all(map(_is_settled, paths))
 
     def prepare(
         self, folder: Path, states: PartStates | None = None, report: Callable[[int, int | None], None] | None = None
@@ -236,9 +242,9 @@ class DataModule:
         samples = self.transform(samples)
         if not isinstance(samples.inputs, Tensor):
             return samples
-        likenesses = (
-            texts if texts is not None and len(texts) == len(samples.inputs) else find_likenesses(samples.inputs)
-        )
+        likenesses = find_likenesses(samples.inputs) if texts is None else texts
+        if likenesses is not None and len(likenesses) != len(samples.inputs):  # a transform left texts out
+            likenesses = torch.zeros(len(samples.inputs), dtype=torch.int64)
         return samples._replace(fingerprints=hash_rows(samples.inputs), likenesses=likenesses)
 
     def _judge_duplicates(self, writer: DatasetWriter) -> None:
@@ -266,12 +272,15 @@ def _build_source(choice: SourceChoice) -> Source:
     return source
 
 
-def _repeats(source: Source) -> bool:
-    """Say whether a source has the same parts the next time: what is behind a URL may change, unless it is pinned."""
-    paths: list[str] = []
-    source.with_paths(lambda path: paths.append(path) or path)  # type: ignore[func-returns-value]
-    addresses = map(parse_address, paths)
-    return source.repeats and all(not address.scheme or address.sha256 for address in addresses)
+def _note(paths: list[str], path: str) -> str:
+    paths.append(path)
+    return path
+
+
+def _is_settled(path: str) -> bool:
+    """Say whether a path leads to the same the next time: what is behind a URL may change, unless it is pinned."""
+    address = parse_address(path)
+    return not address.scheme or bool(address.sha256)
 
 
 def _drop_inputs(samples: Samples) -> Samples:

@@ -196,6 +196,9 @@ class DatasetWriter:
             raise BadSourceError(
                 "the inputs are texts: data.transforms has to make numbers of them, as `tokenise` does"
             )
+        if isinstance(targets, Tensor) and self._example is not None and samples.classes != self._classes:
+            found, before = (", ".join(names[:_MAX_NAMED]) for names in (samples.classes, self._classes))
+            raise BadSourceError(f"samples differ: the classes are {found} from sample {ids[0]} on, {before} before")
         self._classes = self._classes or samples.classes
         if self._example is not None and samples.input_names != self._input_names:
             found, before = (", ".join(names[:_MAX_NAMED]) for names in (samples.input_names, self._input_names))
@@ -449,7 +452,8 @@ def check_targets(split: str, targets: Tensor, num_classes: int, find_name: Call
     """
     if not num_classes or targets.is_floating_point():
         return
-    allowed = NO_CLASS if targets.ndim > 1 else 0  # places in a sample may have no class
+    has_places = targets.ndim > 1 and targets.shape[1:] != (num_classes,)
+    allowed = NO_CLASS if has_places else 0  # a place may have no class
     blocks = torch.split(targets, max(1, _NUM_BYTES_AT_ONCE // max(1, targets[:1].nbytes)))
     is_outside = torch.cat([_find_outside(rows, num_classes, allowed) for rows in blocks])
     if is_outside.any():

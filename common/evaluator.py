@@ -27,7 +27,8 @@ class Config:
 
 def cross_entropy(predictions: Predictions, config: Config) -> float:
     """Return the mean negative log-likelihood of the targets, in nats, over samples."""
-    return cross_entropies(predictions, config).mean().item()
+    values = cross_entropies(predictions, config)
+    return values[has_class(predictions)].mean().item() if predictions.has_one_class else values.mean().item()
 
 
 def cross_entropies(predictions: Predictions, config: Config) -> Tensor:
@@ -40,6 +41,12 @@ def cross_entropies(predictions: Predictions, config: Config) -> Tensor:
 def correct(predictions: Predictions, config: Config) -> Tensor:
     """Return 1 where the most likely class is the target, else 0, the mean of its places; of shape (samples,)."""
     return _average_places((predictions.logits.argmax(dim=1) == predictions.targets).double(), predictions.targets)
+
+
+def has_class(predictions: Predictions) -> Tensor:
+    """Return whether each sample has a class, or a place that has one; of shape (samples,)."""
+    has_any = predictions.targets != NO_CLASS
+    return has_any.flatten(1).any(dim=1) if has_any.ndim > 1 else has_any
 
 
 def _average_places(values: Tensor, targets: Tensor) -> Tensor:

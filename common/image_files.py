@@ -13,6 +13,7 @@ from common.dataset import NO_CLASS
 from common.samples import BadSourceError
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError)
+_NARROW = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 _MODES = {"rgb": "RGB", "grey": "L"}
 
 
@@ -25,6 +26,7 @@ def decode_images(files: Iterable[tuple[str, bytes]], colours: str, size: int | 
     names, images = [], []
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a file that is truncated, or has far too many pixels
+        warnings.filterwarnings("ignore", "Palette images with Transparency")
         for name, content in files:
             names.append(name)
             images.append(_decode(name, content, colours, size))
@@ -71,10 +73,14 @@ def _decode(name: str, content: bytes, colours: str, size: int | None) -> np.nda
     """Return (height, width, channels) or (height, width)."""
     try:
         with Image.open(io.BytesIO(content)) as image:
+            if image.mode not in _NARROW:
+                raise BadSourceError(f"'{name}' has more than 8 bits a channel ({image.mode}): as arrays it keeps them")
             picture = image if image.mode == _MODES[colours] else image.convert(_MODES[colours])
             if size and picture.size != (size, size):
                 picture = picture.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(picture)
+    except BadSourceError:
+        raise
     except _UNREADABLE as error:
         raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
 

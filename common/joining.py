@@ -11,7 +11,10 @@ from common.samples import Samples, Source
 
 @dataclass(frozen=True)
 class Joined(Source):
-    """All samples of all sources, in their order; sample 3 of `a` is `a/3`. Classes of the same label are one."""
+    """All samples of all sources, in their order; sample 3 of `a` is `a/3`. Classes of the same label are one.
+
+    Where places in samples have classes, as pixels do, all sources have to have the same ones in the same order.
+    """
 
     sources: Mapping[str, Source]
 
@@ -48,13 +51,18 @@ class Joined(Source):
         return samples._replace(
             targets=_name_targets(samples),
             ids=[f"{name}/{each}" for each in ids],
-            classes=(),  # another source may have more
+            classes=samples.classes if _has_places(samples) else (),  # of labels, another source may have more
             groups=samples.groups and [f"{name}/{group}" for group in samples.groups],
         )
 
     def describe(self) -> tuple[Mapping[str, Any], ...]:
         """Return what was read of each source."""
         return tuple(entry for source in self.sources.values() for entry in source.describe())
+
+
+def _has_places(samples: Samples) -> bool:
+    """Say whether places in samples have classes."""
+    return isinstance(samples.targets, Tensor) and samples.targets.ndim > 1 and not samples.targets.is_floating_point()
 
 
 def _name_targets(samples: Samples) -> Tensor | Sequence[str]:

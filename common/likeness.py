@@ -20,7 +20,10 @@ _WORD = re.compile(r"\w+")
 
 
 def find_likenesses(inputs: Any) -> Tensor | None:
-    """Return (samples,) int64, equal where images or texts are alike, 0 where that cannot be told; None for others."""
+    """Return (samples,) int64, equal where images or texts are alike, 0 where that cannot be told.
+
+    None for other inputs: all parts of a source have the same kind.
+    """
     if isinstance(inputs, Tensor):
         return _hash_contours(inputs) if _are_images(inputs) else None
     return _hash_words(inputs)
@@ -44,9 +47,9 @@ def _average(size: int, num: int) -> Tensor:
     return functional.adaptive_avg_pool1d(torch.eye(size), num)
 
 
-def _hash_words(texts: Sequence[str]) -> Tensor:
+def _hash_words(texts: Sequence[Any]) -> Tensor:
     """Return what stands for the words of each text, without case and punctuation."""
-    words = [" ".join(_WORD.findall(text.lower())) for text in texts]
+    words = [" ".join(_WORD.findall(text.lower())) if isinstance(text, str) else "" for text in texts]
     return hash_names(words).where(torch.tensor([bool(text) for text in words], dtype=torch.bool), _NO_LIKENESS)
 
 

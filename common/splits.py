@@ -58,7 +58,10 @@ class Strata:
         targets = samples.targets
         if isinstance(targets, Tensor) and (targets.ndim != 1 or targets.is_floating_point()):
             raise BadSourceError("data.stratify wants one class for each sample, and targets are something else")
-        self._classes.append(targets.long() if isinstance(targets, Tensor) else hash_names(targets))
+        classes = targets.long() if isinstance(targets, Tensor) else hash_names(targets)
+        if samples.splits is not None:  # those that the source gives are a stratum each
+            classes = classes * len(SPLITS) + _read_splits(samples.splits)
+        self._classes.append(classes)
         self._keys.append(keys)
 
     def finish(self) -> None:
@@ -86,6 +89,14 @@ def assign_splits(samples: Samples, keys: Tensor, config: SplitConfig, strata: S
 
     With `strata`, each class has its share. Raises BadSourceError where samples lack what they are to be split by.
     """
+    if config.valid_from is not None and config.test_from is None:
+        raise BadSourceError("data.valid_from needs data.test_from")
+    if config.folds and config.fold >= config.folds:
+        raise BadSourceError(
+            f"data.fold is {config.fold}, and there are data.folds = {config.folds}: 0 … {config.folds - 1}"
+        )
+    if config.folds and samples.splits is not None:
+        raise BadSourceError("the source gives splits: they go with no data.folds")
     if config.test_from is not None:
         return _split_by_time(_need(samples.times, "times", "test_from"), config)
     if config.split_by == "group":
@@ -103,8 +114,6 @@ def assign_splits(samples: Samples, keys: Tensor, config: SplitConfig, strata: S
 
 def _choose_fold(positions: Tensor, folds: int, config: SplitConfig) -> Tensor:
     """Return test for the samples of one fold of several; of the others, `valid_fraction` is for validation."""
-    if config.fold >= folds:
-        raise BadSourceError(f"data.fold is {config.fold}, and there are data.folds = {folds}: 0 … {folds - 1}")
     places = positions * folds
     splits = torch.where(places.frac() < config.valid_fraction, _VALID, _TRAIN)
     splits[places.floor() == config.fold] = _TEST
@@ -123,14 +132,19 @@ def _split_by_time(times: Sequence[Any], config: SplitConfig) -> Tensor:
 
 def _complete(given: Sequence[str], positions: Tensor, config: SplitConfig) -> Tensor:
     """Return the splits that the source gives; `valid_fraction` of its train samples are for validation."""
+    splits = _read_splits(given)
+    if config.valid_fraction and "valid" in given:
+        raise BadSourceError("the source gives a valid split of its own: set data.valid_fraction to 0")
+    splits[(splits == _TRAIN) & (positions < config.valid_fraction)] = _VALID
+    return splits
+
+
+def _read_splits(given: Sequence[str]) -> Tensor:
+    """Return (samples,) places in `SPLITS`. Raises BadSourceError for a split of another name."""
     strange = sorted({str(split) for split in given} - set(SPLITS))
     if strange:
         raise BadSourceError(f"the source has a split '{strange[0]}', wanted {', '.join(SPLITS)}")
-    if config.valid_fraction and "valid" in given:
-        raise BadSourceError("the source gives a valid split of its own: set data.valid_fraction to 0")
-    splits = torch.tensor([SPLITS.index(split) for split in given])
-    splits[(splits == _TRAIN) & (positions < config.valid_fraction)] = _VALID
-    return splits
+    return torch.tensor([SPLITS.index(split) for split in given], dtype=torch.int64)
 
 
 def _need(values: Sequence[Any] | None, what: str, param: str) -> Sequence[Any]:

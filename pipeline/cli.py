@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from pipeline.errors import ForceError, suggest
+from pipeline.errors import ForceError, escape_controls, suggest
 
 COMMANDS = {
     "new": "Make a new experiment, ready to run.",
@@ -107,6 +107,11 @@ def main() -> None:
 def print_json(value: Any) -> None:
     """Print a value for programs to read."""
     click.echo(json.dumps(value, indent=1))
+
+
+def print_text(text: str) -> None:
+    """Print a text with names in it that anybody may have chosen."""
+    click.echo(escape_controls(text).encode(errors="backslashreplace").decode())
 
 
 def _name_called(arguments: Sequence[str]) -> str:

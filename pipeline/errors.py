@@ -120,6 +120,16 @@ def escape_controls(text: str) -> str:
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+def escape_line(text: str) -> str:
+    """Return a text on one line, which steers no terminal and can be printed.
+
+    >>> print(escape_line(f"a{chr(10)}b{chr(0xD800)}"))
+    a\\nb\\ud800
+    """
+    escaped = escape_controls(text.replace("\n", "\\n").replace("\t", "\\t"))
+    return escaped.encode(errors="backslashreplace").decode()
+
+
 def find_reason(error: BaseException) -> str:
     """Return what the system said, which lies below what each library made of it."""
     while error.__context__ is not None:

@@ -54,10 +54,17 @@ def find_source(project: Project, name: str, experiment: str, trusted: str) -> M
             raise UsageError(message, f"leave the option out; a file of that name is ./{name}")
         return _find_experiment(project, project.experiments.get(name))
     path = Path(name)
-    if not path.exists() and not path.is_symlink():
+    if not _is_there(path):
         close = suggest(name, project.experiments.names())
         raise UsageError(f"there is no experiment '{name}', and no such file{close}", "force ls")
     return _find_file(project, path, name, experiment, trusted)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _find_experiment(project: Project, experiment: Experiment) -> ModelSource:
@@ -128,6 +135,9 @@ def _find_file(project: Project, path: Path, name: str, option: str, trusted: st
     pins = {trusted, *(nearest.trust.values() if nearest else ())}
     _check(found, pins)
     source = ModelSource(name, found.form, found.description)
+    if found.form is Form.FORCE and not (path / "metadata.json").is_file():
+        hint = "it is beside the weights in what a training leaves"
+        raise ConfigError([Problem(name, 0, 0, "is no whole built model: metadata.json is missing", hint)])
     if found.form is Form.FORCE:
         task = {"inputs": {TRAIN: str(path.absolute()), **inputs}, "trust": _pin(found.sha256)}
     elif found.form in STATES:

@@ -5,6 +5,7 @@ No code of a dataset is run.
 
 import hashlib
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,11 @@ class HuggingFace(Source):
         """The name of the folder, file or repository."""
         return self.repository or Path(self.path or "").name
 
+    @property
+    def repeats(self) -> bool:  # type: ignore[override]
+        """Say whether the rows are the same the next time: a repository changes, but for a commit of it."""
+        return self.repository is None or bool(re.fullmatch("[0-9a-f]{40}", self.revision or ""))
+
     def parts(self) -> Iterator[Part]:
         """Yield some rows. Raises BadSourceError, with what the library says, where there are none to read."""
         with self._explain():
@@ -87,14 +93,16 @@ class HuggingFace(Source):
         return samples._replace(
             classes=tuple(part.labels.get(str(self.target), ())),
             splits=[part.as_split] * len(samples.ids) if part.as_split else None,
-            digests=_hash_rows(part.rows, samples) if self.repository else None,
+            digests=_hash_rows(part.rows, len(samples.ids)) if self.repository else None,
         )
 
     def describe(self) -> tuple[Mapping[str, Any], ...]:
         """Return the sha256 of each file; of a repository, that of its rows is recorded."""
-        root = Path(self.path or "")
+        if not self.path:
+            return ()
+        root = Path(self.path)
         files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.is_file())
-        return tuple({"name": str(file), "sha256": hash_file(file)} for file in files if self.path)
+        return tuple({"name": str(file), "sha256": hash_file(file)} for file in files)
 
     def _open(self) -> Mapping[str, Any]:
         """Return the dataset of each split."""
@@ -190,11 +198,12 @@ def _name_labels(numbers: pa.Array, names: list[str]) -> pa.Array:
     return pa.array(found, pa.string())
 
 
-def _hash_rows(rows: pa.RecordBatch, samples: Samples) -> list[str] | None:
-    """Return the sha256 of each row; None where some were left out."""
-    if len(rows) != len(samples.ids):
-        return None
-    return [hashlib.sha256(repr(row).encode()).hexdigest() for row in rows.to_pylist()]
+def _hash_rows(rows: pa.RecordBatch, num_kept: int) -> list[str]:
+    """Return the sha256 of each row that is kept; where some are left out, that of all rows for each."""
+    digests = [hashlib.sha256(repr(row).encode()).hexdigest() for row in rows.to_pylist()]
+    if num_kept == len(digests):
+        return digests
+    return [hashlib.sha256("".join(digests).encode()).hexdigest()] * num_kept
 
 
 def _import_datasets() -> Any:

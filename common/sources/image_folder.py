@@ -1,15 +1,16 @@
 """Folders of images: one folder a class, below train, valid and test or not; or a table of labels; or masks."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from common.config import DataPath, NonNegativeInt, PositiveInt
+from common.dataset import hash_file
 from common.image_files import decode_images, decode_masks
 from common.labelled_files import list_files, list_labelled_files, open_inside
 from common.samples import BadSourceError, Samples, Source
@@ -61,14 +62,16 @@ class ImageFolder(Source):
     def load(self, part: Part) -> Samples:
         """Return some images, decoded. Raises BadSourceError, naming the file, where one cannot be."""
         contents = [_read(self.path, name) for name, _, _ in part]
+        paths = [str(Path(name).with_suffix(".png")) for name, _, _ in part]
+        masks = [_read(self.masks, path) if self.masks else b"" for path in paths]
         inputs = decode_images(zip((name for name, _, _ in part), contents, strict=True), self.colours, self.size)
         return Samples(
             inputs=inputs,
-            targets=self._read_masks(part, inputs) if self.masks else [label for _, label, _ in part],
+            targets=self._decode_masks(paths, masks, inputs) if self.masks else [label for _, label, _ in part],
             classes=self.classes,
             ids=[name for name, _, _ in part],
             splits=[split for _, _, split in part] if part[0][2] else None,
-            digests=[hashlib.sha256(content).hexdigest() for content in contents],
+            digests=[hashlib.sha256(content + mask).hexdigest() for content, mask in zip(contents, masks, strict=True)],
         )
 
     def _list_images(self) -> Iterator[tuple[str, str, str]]:
@@ -85,11 +88,14 @@ class ImageFolder(Source):
             samples = table.load(part)
             yield from ((name, label, "") for name, label in zip(samples.ids, samples.targets, strict=True))
 
-    def _read_masks(self, part: Part, images: Tensor) -> Tensor:
+    def describe(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the sha256 of the table of labels; each image and mask has its own."""
+        return ({"name": self.labels, "sha256": hash_file(Path(self.labels))},) if self.labels else ()
+
+    def _decode_masks(self, paths: list[str], masks: list[bytes], images: Tensor) -> Tensor:
         """Return (samples, height, width) int64, of the size of the images."""
-        paths = [str(Path(name).with_suffix(".png")) for name, _, _ in part]
-        files = ((path, _read(str(self.masks), path)) for path in paths)
-        return decode_masks(files, (images.shape[2], images.shape[3]), len(self.classes), self.ignored, bool(self.size))
+        files, size = zip(paths, masks, strict=True), (images.shape[2], images.shape[3])
+        return decode_masks(files, size, len(self.classes), self.ignored, bool(self.size))
 
 
 def _read(root: str, name: str) -> bytes:

@@ -131,12 +131,13 @@ class Table(Source):
         others = [*self._list_targets(), *filter(None, (self.id, self.group, self.split, self.time))]
         for column in (*inputs, *others):
             is_missing = _find_missing(rows.column(column))
-            if not is_missing.any() or (self.missing == "keep" and column in inputs):
+            is_text = _is_text(rows.schema.field(column).type) and column not in self.one_hot
+            if not is_missing.any() or (self.missing == "keep" and column in inputs and not is_text):
                 continue
             if self.missing == "drop":
                 kept = ~is_missing
                 rows, ids = rows.filter(pa.array(kept)), ids[torch.from_numpy(kept)]
-            elif self.missing == "error" or column not in inputs:
+            elif self.missing in ("error", "keep") or column not in inputs or is_text:
                 row = int(ids[int(is_missing.argmax())])
                 hint = "data.source.missing: drop leaves such rows out"
                 raise BadSourceError(f"{path} has no value in column '{column}' of row {row} (from 0); {hint}")

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 import click
 
-from pipeline.cli import print_json
-from pipeline.errors import GateError, ToolError, UsageError, escape_controls
+from pipeline.cli import print_json, print_text
+from pipeline.errors import GateError, InterruptedRunError, ToolError, UsageError, escape_line
 from pipeline.experiments import Experiment
 from pipeline.ownership import Ownership, Stage
 from pipeline.project import Project, find_project
@@ -21,6 +22,7 @@ from pipeline.tools.process import Child, last_line
 from pipeline.workspace import read_json, write_json
 
 PREPARE = "prepare"
+_MAX_REASONS = 3
 _MAX_ROWS = 20  # of a table that people read
 _MAX_NAME = 40  # characters
 _BAR = 12  # characters
@@ -104,7 +106,9 @@ class Prepared:
             why = "are recorded in dvc.lock, but not here" if recorded else f"are not here: {PREPARE} has not run"
             whose = f"of {owner}, which {name} uses, " if owner != name else f"of {name} "
             raise ToolError(f"the data {whose}{why}", f"force run {owner}:{PREPARE}")
-        self.staleness = "; ".join(reason.text for reason in planner.find_staleness(self.stage))
+        reasons = [reason.text for reason in planner.find_staleness(self.stage)]
+        more = f"; and {len(reasons) - _MAX_REASONS} more" if len(reasons) > _MAX_REASONS else ""
+        self.staleness = "; ".join(reasons[:_MAX_REASONS]) + more
 
     def find_reference(self, against: str) -> tuple["Prepared | None", str]:
         """Return the data to compare with: of `against`, else of the parent; or None, and why there are none."""
@@ -146,10 +150,18 @@ def _run_inspection(root: Path, folder: Path) -> tuple[int, str]:
     package = Path(__file__).parents[2]  # ours, where the checkout has no pipeline/ of its own
     variables = {"PYTHONPATH": f"{root}{os.pathsep}{package}"}
     child = Child([sys.executable, "-m", "pipeline.stages.inspection", str(folder)], root, variables)
-    signal.signal(signal.SIGTERM, lambda *_: child.cut_lifeline())
+    is_over = Event()
+
+    def end(*_: object) -> None:
+        is_over.set()
+        child.cut_lifeline()
+
+    signal.signal(signal.SIGTERM, end)
     try:
-        output = "\n".join(child.lines())
-        return child.wait(), output
+        output, status = "\n".join(child.lines()), child.wait()
+        if is_over.is_set():
+            raise InterruptedRunError
+        return status, output
     except BaseException:
         child.end()
         raise
@@ -198,14 +210,14 @@ def _has_drifted(drift: Mapping[str, Any]) -> bool:
 def _print_summary(name: str, prepared: Prepared, answer: Mapping[str, Any]) -> None:
     inputs, targets = answer["inputs"], answer["targets"]
     owner = prepared.stage.experiment
-    _say(f"{name}: {answer['name']}" + (f", prepared for {owner}" if owner != name else ""))
+    print_text(f"{name}: {answer['name']}" + (f", prepared for {owner}" if owner != name else ""))
     for source in answer["sources"][:_MAX_ROWS]:
-        _say(f"from {source.get('name', source)}")
+        print_text(f"from {source.get('name', source)}")
     if prepared.staleness:
-        _say(f"out of date: {prepared.staleness}")
+        print_text(f"out of date: {prepared.staleness}")
     stored = f", stored as {inputs['stored_dtype']}" if inputs["stored_dtype"] != inputs["dtype"] else ""
-    _say(f"inputs: {_show_shape(inputs['shape'])} {inputs['dtype']}{stored}")
-    _say(f"targets: {_describe_targets(targets)}\n")
+    print_text(f"inputs: {_show_shape(inputs['shape'])} {inputs['dtype']}{stored}")
+    print_text(f"targets: {_describe_targets(targets)}\n")
     _print_splits(answer["splits"])
     _print_classes(answer["splits"])
     measures = inputs["measures"] if not answer["tokens"] else []
@@ -214,7 +226,7 @@ def _print_summary(name: str, prepared: Prepared, answer: Mapping[str, Any]) -> 
     _print_measures(measures)
     _print_tokens(answer["tokens"])
     for picture in answer["pictures"]:
-        _say(f"\nwrote {picture}")
+        print_text(f"\nwrote {picture}")
 
 
 def _describe_targets(targets: Mapping[str, Any]) -> str:
@@ -296,42 +308,42 @@ def _print_tokens(tokens: Mapping[str, Any] | None) -> None:
     if not tokens:
         return
     frequent = ", ".join(f"{token} ({count:,})" for token, count in tokens["most_frequent"])
-    _say(f"\n{tokens['num_different']:,} different tokens in train; most frequent: {frequent}")
+    print_text(f"\n{tokens['num_different']:,} different tokens in train; most frequent: {frequent}")
     for row in tokens["first_rows"]:
-        _say(f"  {' '.join(map(str, row))}")
+        print_text(f"  {' '.join(map(str, row))}")
     for text in tokens["as_bytes"]:
-        _say(f"  as bytes: {_escape(text)}")
+        print_text(f"  as bytes: {escape_line(text)}")
 
 
 def _print_check(answer: Mapping[str, Any], *, has_expectations: bool) -> None:
     if answer["out_of_date"]:
-        _say(f"out of date: {answer['out_of_date']}")
+        print_text(f"out of date: {answer['out_of_date']}")
     for line in answer["broken"]:
-        _say(f"broken: {line}")
+        print_text(f"broken: {line}")
     for line in answer["doubts"]:
-        _say(f"doubtful: {line}")
+        print_text(f"doubtful: {line}")
     if not answer["broken"] and has_expectations:
-        _say("the data are as data.expect says")
+        print_text("the data are as data.expect says")
     elif not has_expectations and not answer["doubts"]:
-        _say("no number is nan or infinite, and inputs change; data.expect says nothing more")
+        print_text("no number is nan or infinite, and inputs change; data.expect says nothing more")
     if answer["note"]:
-        _say(answer["note"])
+        print_text(answer["note"])
     if answer["drift"]:
         _print_drift(answer["against"], answer["drift"])
 
 
 def _print_drift(against: str, drift: Mapping[str, Any]) -> None:
     ids = drift["samples"]
-    _say(f"\nbeside the data of {against}:")
+    print_text(f"\nbeside the data of {against}:")
     for line in drift["differences"]:
-        _say(f"  {line}")
+        print_text(f"  {line}")
     moved = f", {ids['moved']:,} of them in another split" if ids["moved"] else ", all in the same splits"
-    _say(
+    print_text(
         f"  {_count(ids['same'], 'id')} in both{moved if ids['same'] else ''}; {ids['new']:,} new, {ids['gone']:,} gone"
     )
     if classes := drift["classes"]:
         distance = f"total variation {classes['total_variation']:.3f}, PSI {classes['psi']:.3f}"
-        _say(f"  class shares: {_say_drift(classes['drift'])} ({distance})")
+        print_text(f"  class shares: {_say_drift(classes['drift'])} ({distance})")
     for field in ("inputs", "targets"):
         _print_field(field, drift[field])
 
@@ -341,9 +353,9 @@ def _print_field(field: str, entries: Sequence[Mapping[str, Any]]) -> None:
         return
     drifted = sorted((entry for entry in entries if entry["drift"] != "none"), key=lambda entry: -entry["psi"])
     if not drifted:
-        _say(f"  {field}: no drift (PSI up to {max(entry['psi'] for entry in entries):.3f})")
+        print_text(f"  {field}: no drift (PSI up to {max(entry['psi'] for entry in entries):.3f})")
         return
-    _say(f"  {field}: {len(drifted):,} of {len(entries):,} distributions have drifted")
+    print_text(f"  {field}: {len(drifted):,} of {len(entries):,} distributions have drifted")
     rows = [
         [
             f"  {_shorten(entry['name'])}",
@@ -371,17 +383,6 @@ def _count(num: int, noun: str) -> str:
     return f"{num:,} {noun}{'' if num == 1 else 's'}"
 
 
-def _say(text: str) -> None:
-    """Print a line with names in it that anybody may have chosen."""
-    click.echo(escape_controls(text).encode(errors="backslashreplace").decode())
-
-
 def _shorten(name: str) -> str:
-    text = _escape(name)
+    text = escape_line(name)
     return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 1]}…"
-
-
-def _escape(text: str) -> str:
-    """Return a text on one line, that steers no terminal."""
-    escaped = escape_controls(text.replace("\n", "\\n").replace("\t", "\\t"))
-    return escaped.encode(errors="backslashreplace").decode()

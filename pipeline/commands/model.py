@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from pipeline.cli import print_json
+from pipeline.cli import print_json, print_text
 from pipeline.components import DESCRIPTION
-from pipeline.errors import StageError, UsageError
+from pipeline.errors import StageError, UsageError, escape_line
 from pipeline.modelforms import STATES, Form, describe_size, hash_file
 from pipeline.modelsources import ModelSource, find_source
 from pipeline.project import Project, find_project
@@ -96,9 +96,19 @@ def convert(source: str, target: Path, to: str | None, experiment: str, trust: s
     with _beside(target) as path:
         result = _run(project, found, "convert_model", {"to": form, "path": str(path)})
         _check_target(target)
+        _make_readable(path)
         os.rename(path, target)
     project.index.save()
     _print_converted(found, target, form, result)
+
+
+def _make_readable(path: Path) -> None:
+    """Give files the mode that new ones have here: safetensors lets nobody else read them."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in [path] if path.is_file() else path.rglob("*"):
+        if file.is_file():
+            file.chmod(0o666 & ~umask)
 
 
 def _choose_form(target: Path, to: str | None) -> str:
@@ -114,7 +124,11 @@ def _choose_form(target: Path, to: str | None) -> str:
 
 def _check_target(target: Path) -> None:
     """Raise UsageError where a new file or folder cannot be."""
-    if target.exists() or target.is_symlink():
+    try:
+        is_there = target.exists() or target.is_symlink()
+    except OSError as error:
+        raise UsageError(f"'{target}' cannot be: {error.strerror}", "choose another name") from None
+    if is_there:
         raise UsageError(f"'{target}' is there already", "name a new file or folder: none is overwritten")
     if not target.parent.is_dir():
         raise UsageError(f"there is no folder '{target.parent}'", f"mkdir -p {target.parent}")
@@ -138,7 +152,10 @@ def _check_source(found: ModelSource, form: str) -> None:
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
     """Give a path of the same name in a new folder beside the target; what is left there in the end is deleted."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".model-", dir=target.parent))
+    except OSError as error:
+        raise UsageError(f"nothing can be written beside '{target}': {error.strerror}", "name another folder") from None
     try:
         yield folder.absolute() / target.name
     finally:
@@ -183,16 +200,16 @@ def _describe_failure(failure: Mapping[str, str] | None, lines: Sequence[str], s
 
 
 def _print(found: ModelSource, table: Mapping[str, Any]) -> None:
-    click.echo(f"{found.name}: {found.description}\n")
+    print_text(f"{found.name}: {found.description}\n")
     is_state = found.form in STATES and not found.task.get("components")
     kinds = ("tensor", "dtype", "shape") if is_state else ("layer", "class", "output")
     columns = (*kinds, "parameters", "trainable", "FLOPs")
     rows = [_make_row(layer) for layer in table["layers"]]
     shown = [index for index, column in enumerate(columns) if column in kinds or any(row[index] for row in rows)]
     print_table([columns[i] for i in shown], [[row[i] for i in shown] for row in rows], columns[3:])
-    click.echo(f"\n{_describe_total(table)}")
+    print_text(f"\n{_describe_total(table)}")
     if unknown := _describe_unknown(found, table):
-        click.echo(unknown)
+        print_text(unknown)
 
 
 def _make_row(layer: Mapping[str, Any]) -> list[str]:
@@ -216,7 +233,7 @@ def _describe_shape(shape: Sequence[int] | None) -> str:
 
 def _shorten(text: str) -> str:
     """Return a text that is no wider than a cell; what is left out is left out in the middle."""
-    half = _MAX_WIDTH // 2
+    text, half = escape_line(text), _MAX_WIDTH // 2
     return text if len(text) <= _MAX_WIDTH else f"{text[: half - 1]}…{text[-half:]}"
 
 
@@ -244,12 +261,12 @@ def _describe_unknown(found: ModelSource, table: Mapping[str, Any]) -> str:
 
 def _print_converted(found: ModelSource, target: Path, form: str, result: Mapping[str, Any]) -> None:
     files = [target] if target.is_file() else [path for path in target.rglob("*") if path.is_file()]
-    click.echo(f"{found.name}: {found.description}")
-    click.echo(f"{target}: written as {form}, {describe_size(files)}")
+    print_text(f"{found.name}: {found.description}")
+    print_text(f"{target}: written as {form}, {describe_size(files)}")
     if form == "pt2":
-        click.echo(f"its SHA-256, for `trust`: {hash_file(target)}")
-    click.echo(
+        print_text(f"its SHA-256, for `trust`: {hash_file(target)}")
+    print_text(
         f"read again and compared on {result['inputs']}: the outputs differ by up to {result['difference']:.2g}"
         f" ({result['allowed']:.2g} is allowed)"
     )
-    click.echo(f"lost: {result['lost'] or 'nothing'}")
+    print_text(f"lost: {result['lost'] or 'nothing'}")

@@ -121,7 +121,8 @@ def _check_values(predictions: Predictions, num_classes: int) -> None:
         count, first = int(is_strange.sum()), int(ids[is_strange][0])
         raise BadPredictionsError(f"outputs of {count} of {len(ids)} samples are not finite; the first has id {first}")
     highest = num_classes - 1 if predictions.has_one_class else 1
-    is_outside = ((targets < 0) & (targets != NO_CLASS)) | (targets > highest)
+    allowed = NO_CLASS if predictions.has_one_class and targets.ndim > 1 else 0  # places may have no class
+    is_outside = ((targets < 0) & (targets != allowed)) | (targets > highest)
     outside = is_outside.nonzero() if num_classes else targets[:0]
     if len(outside):
         found, first = targets[tuple(outside[0])].item(), int(ids[outside[0, 0]])

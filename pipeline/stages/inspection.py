@@ -17,7 +17,7 @@ from typing import Any
 
 from common.config import build_config
 from common.data import DataModule
-from common.dataset import CorruptDatasetError, open_dataset
+from common.dataset import open_dataset
 from common.drift import compare
 from common.expectations import Judge
 from common.overview import describe_summary, describe_tokens
@@ -48,7 +48,7 @@ def answer(folder: Path) -> int:
     request = Request(**json.loads((folder / "request.json").read_text()))
     try:
         result = ACTIONS[request.action](request)
-    except (CorruptDatasetError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
+    except Exception as error:  # of a dataset that somebody damaged: whoever asked says it in one line
         traceback.print_exc()
         failure = {"type": type(error).__name__, "message": str(error)}
         (folder / "failure.json").write_text(json.dumps(failure))

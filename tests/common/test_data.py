@@ -14,7 +14,7 @@ from common import workers
 from common.data import Config, DataModule, Samples
 from common.dataset import SPLITS
 from common.samples import BadSourceError
-from common.sources import image_folder
+from common.sources import image_folder, text
 from tests.datasets import Dots, make_dataset, prepare
 
 CONFIG = Config(valid_fraction=0.1, test_fraction=0.2)
@@ -134,6 +134,8 @@ def test_preparation_goes_on_unless_what_it_reads_may_have_changed(path: str, re
     source = {"name": "table", "path": path}
     assert DataModule(Config(source=source)).repeats is repeats
     assert DataModule(Config(sources={"a": {"name": "digits"}, "b": source})).repeats is repeats
+    tokenise = {"name": "tokenise", "length": 3, "vocabulary": path}
+    assert DataModule(Config(source={"name": "digits"}, transforms=(tokenise,))).repeats is repeats
 
 
 class Twins(Dots):
@@ -250,3 +252,20 @@ def test_texts_that_are_alike_in_two_splits_are_warned_of(tmp_path: Path, caplog
     source = {"name": "text", "path": str(tmp_path / "lines.txt"), "sample": "line"}
     prepare(DataModule(Config(source=source, transforms=({"name": "tokenise", "length": 10},))))
     assert caplog.messages[0].startswith("samples of different splits look alike: lines.txt:")
+
+
+class Shortening(DataModule):
+    """A module that leaves the texts of its first part out, but one."""
+
+    def transform(self, samples: Samples) -> Samples:
+        """Return the lengths of texts."""
+        if samples.ids[0].endswith(":1"):  # type: ignore[union-attr]
+            samples = samples.select(torch.tensor([0]))
+        return samples._replace(inputs=torch.tensor([[len(text)] for text in samples.inputs]))
+
+
+def test_transform_may_leave_texts_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "_NUM_TEXTS", 5)
+    (tmp_path / "lines.txt").write_text("".join("x" * place + "\n" for place in range(1, 31)))
+    config = Config(source={"name": "text", "path": str(tmp_path / "lines.txt"), "sample": "line"})
+    assert sum(prepare(Shortening(config)).metadata.num_samples.values()) == 26

@@ -10,6 +10,7 @@ import torch
 
 from common.config import build_choice
 from common.data import Config, DataModule
+from common.dataset import Dataset
 from common.joining import Joined
 from common.samples import BadSourceError, Samples, Source
 from tests.datasets import prepare
@@ -93,3 +94,22 @@ def test_source_and_sources_together_are_refused() -> None:
     config = Config(source={"name": "digits"}, sources={"a": {"name": "digits"}})
     with pytest.raises(BadSourceError, match="set one of them to null"):
         prepare(DataModule(config))
+
+
+def test_classes_of_places_are_kept_where_all_sources_have_the_same() -> None:
+    masks = NUMBERED._replace(targets=torch.tensor([[0, 1, 1], [-100, 1, 0]]))
+    same = Joined({"a": Given(masks), "b": Given(masks)})
+    assert prepare_joined(same).metadata.classes == ("cat", "dog")
+    other = Joined({"a": Given(masks), "b": Given(masks._replace(classes=("dog", "cat")))})
+    with pytest.raises(BadSourceError, match=r"the classes are dog, cat from sample b/0 on, cat, dog before"):
+        prepare_joined(other)
+
+
+def prepare_joined(joined: Joined) -> Dataset:
+    """Return what is prepared of joined sources."""
+
+    class Module(DataModule):
+        def read(self) -> Iterator[Samples]:  # type: ignore[override]
+            yield from (joined.load(part) for part in joined.parts())
+
+    return prepare(Module(Config(duplicates="allow")))

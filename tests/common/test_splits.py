@@ -170,3 +170,23 @@ def test_samples_that_a_transform_made_have_no_strata() -> None:
     strata.finish()
     with pytest.raises(BadSourceError, match="a transform has made other samples"):
         strata.place(torch.tensor([3, 700]))
+
+
+def test_strata_are_those_of_the_train_samples_where_the_source_gives_splits() -> None:
+    given = ["test" if place < 100 else "train" for place in range(500)]
+    found = stratify(make(targets=LABELS, splits=given), Config(valid_fraction=0.25))
+    assert Counter(found["rare"]) == {"train": 6, "valid": 2, "test": 2}
+    assert Counter(found["odd"]) == {"train": 144, "valid": 48, "test": 48}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (Config(folds=5), "they go with no data.folds"),
+        (Config(folds=5, fold=5), "data.fold is 5"),
+        (Config(valid_from=3), "data.valid_from needs data.test_from"),
+    ],
+)
+def test_params_that_would_do_nothing_are_refused(config: Config, message: str) -> None:
+    with pytest.raises(BadSourceError, match=message):
+        split(make(splits=["train"] * 500, times=range(500)), config)

@@ -42,6 +42,7 @@ class Probe(DataModule):
         facts = {
             "user": os.getuid(),
             "names": sorted(path.name for path in root.iterdir()),
+            "states": sorted(str(path.relative_to(root)).rpartition("/")[0] for path in root.glob(".force/*/*/*")),
             "network": reach(("127.0.0.1", 9)) + " " + reach(("192.0.2.1", 80)),
             "secrets": [name for name in os.environ if "SECRET" in name],
             "config": (root / ".dvc" / "config.local").exists(),
@@ -84,7 +85,8 @@ def test_code_of_an_experiment_reaches_nothing_but_its_inputs(
     facts = json.loads(next(line for line in log.splitlines() if line.startswith("FACTS")).removeprefix("FACTS"))
     assert facts == {
         "user": os.getuid(),
-        "names": ["common", "experiments"],
+        "names": [".force", "common", "experiments"],
+        "states": [".force/checkpoints/probe"],  # where its own preparation goes on
         "network": "ConnectionRefusedError OSError",
         "secrets": [],
         "config": False,

@@ -242,3 +242,10 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     message = refuse(HuggingFace("x"))
     assert message == "this source wants the package 'datasets'; pip install 'force-build[huggingface]'"
+
+
+def test_repository_may_change_unless_a_commit_is_named() -> None:
+    assert HuggingFace(path="data/x").repeats
+    assert not HuggingFace(repository="lab/x").repeats
+    assert not HuggingFace(repository="lab/x", revision="main").repeats
+    assert HuggingFace(repository="lab/x", revision="0123456789" * 4).repeats

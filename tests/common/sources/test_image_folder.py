@@ -218,3 +218,32 @@ def test_image_without_a_mask_is_refused(tmp_path: Path) -> None:
         load(masked(tmp_path))
     with pytest.raises(BadSourceError, match=r"needs data\.source\.classes"):
         load(ImageFolder(str(tmp_path / "images"), masks=str(tmp_path)))
+
+
+def test_digest_is_of_image_and_mask(tmp_path: Path) -> None:
+    draw(tmp_path / "images/a.png", 2, 2)
+    draw_mask(tmp_path / "masks/a.png", [[0, 1], [1, 0]])
+    before = load(masked(tmp_path)).digests
+    draw_mask(tmp_path / "masks/a.png", [[0, 1], [1, 1]])
+    assert load(masked(tmp_path)).digests != before
+
+
+def test_table_of_labels_is_described(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    source = ImageFolder(str(tmp_path), labels=str(tmp_path / "labels.csv"))
+    assert source.describe() == ({"name": source.labels, "sha256": hashlib.sha256(b"file,label\n").hexdigest()},)
+
+
+def test_image_of_more_than_8_bits_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.fromarray(np.arange(16, dtype=np.uint16).reshape(4, 4) * 4000).save(tmp_path / "a/a.png")
+    with pytest.raises(BadSourceError, match=r"'a/a\.png' has more than 8 bits a channel \(I;16\)"):
+        load(ImageFolder(str(tmp_path), colours="grey"))
+
+
+def test_palette_with_transparency_is_an_image(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    image = Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4), "P")
+    image.putpalette(list(range(48)))
+    image.save(tmp_path / "a/a.png", transparency=bytes(range(16)))
+    assert load(ImageFolder(str(tmp_path))).inputs[0, :, 0, 1].tolist() == [3, 4, 5]

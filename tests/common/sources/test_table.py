@@ -168,6 +168,13 @@ def test_missing_target_is_an_error_although_inputs_may_be_missing(tmp_path: Pat
         read(Table(write(tmp_path / "holes.parquet", HOLES), target="c", inputs=("a", "b"), missing="keep"))
 
 
+def test_text_that_is_missing_is_an_error_although_numbers_may_be(tmp_path: Path) -> None:
+    path = write(tmp_path / "holes.parquet", HOLES)
+    for missing in ("keep", 3.0):
+        with pytest.raises(BadSourceError, match="no value in column 'c' of row 2"):
+            read(Table(path, inputs=("c",), missing=missing))  # type: ignore[arg-type]
+
+
 # Columns of few values
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from common.saved_model import load_model
@@ -168,3 +169,33 @@ def test_a_description_wants_data(root: Path, checkout: Checkout, force: Force) 
         "error: '../m.json' leaves sizes to the data",
         "hint: say whose data it is for: --experiment NAME",
     ]
+
+
+@pytest.mark.slow
+def test_names_in_a_file_steer_no_terminal(root: Path, force: Force) -> None:
+    save_file({"\x1b[31mred\x1b]0;title\x07": torch.zeros(2), "a\nb": torch.zeros(1)}, root / "w.safetensors")
+    ended = force("model", "show", "w.safetensors")
+    assert ended.status == 0
+    assert "\x1b" not in ended.out
+    assert "\\x1b[31mred" in ended.out
+    assert "a\\nb" in ended.out
+
+
+@pytest.mark.slow
+def test_a_converted_file_may_be_read_by_whom_others_are(root: Path, force: Force) -> None:
+    (root / "usual").touch()
+    assert force("model", "convert", "common", "m.safetensors").status == 0
+    assert (root / "m.safetensors").stat().st_mode == (root / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("arguments", [("show", "x" * 300), ("convert", "common", f"{'x' * 300}.pt")])
+def test_a_name_that_is_too_long_is_refused(root: Path, force: Force, arguments: tuple[str, ...]) -> None:
+    ended = force("model", *arguments)
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+
+
+def test_a_built_model_without_metadata_is_refused(root: Path, force: Force) -> None:
+    (root / "common/outputs/train/model/metadata.json").unlink()
+    ended = force("model", "show", "common/outputs/train/model")
+    assert ended.err.splitlines()[0].endswith("is no whole built model: metadata.json is missing")

@@ -17,7 +17,7 @@ from torch.utils.data import TensorDataset
 
 from common import engine
 from common.config import NoParams
-from common.curves import list_places
+from common.curves import MAX_PLACES, list_places
 from common.dataset import NO_CLASS, Dataset, Metadata
 from common.evaluator import Config as EvaluatorConfig
 from common.evaluator import Evaluator, Metric, Predictions
@@ -251,6 +251,7 @@ def test_outputs_are_refused_when_there_is_not_one_a_class(tmp_path: Path) -> No
         ),
         ({"targets": torch.tensor([0, 3, 1])}, "the target of the sample with id 5 is 3, wanted 0 to 2"),
         ({"targets": torch.tensor([0, 1, -1])}, "the target of the sample with id 6 is -1, wanted 0 to 2"),
+        ({"targets": torch.tensor([0, 1, NO_CLASS])}, "the target of the sample with id 6 is -100, wanted 0 to 2"),
         ({"targets": torch.eye(3) * 2}, "the target of the sample with id 7 is 2.0, wanted 0 to 1"),
     ],
 )
@@ -285,6 +286,22 @@ def test_places_of_samples_are_scored_when_they_have_classes() -> None:
     logits, targets = list_places(found)
     assert targets.tolist() == [1, 0, 0, 1]
     assert logits.argmax(dim=1).tolist() == [0, 0, 0, 1]
+
+
+def test_sample_without_any_class_counts_nowhere() -> None:
+    half = PIXELS._replace(targets=torch.tensor([[[0, 1, NO_CLASS]], [[NO_CLASS] * 3]]))
+    assert compute_metrics(
+        Evaluator(EvaluatorConfig(), engine.Config(device="cpu")).metrics(), half, EvaluatorConfig()
+    )["cross_entropy"] == pytest.approx(math.log(1 + math.exp(-2)))
+
+
+def test_places_that_are_drawn_are_of_the_whole_image() -> None:
+    targets = torch.zeros(128, 64, 64, dtype=torch.int64)
+    targets[:, :, 0] = 1
+    logits = torch.zeros(128, 2, 64, 64)
+    _, drawn = list_places(Predictions(logits, targets, torch.arange(128)))
+    assert len(drawn) == MAX_PLACES
+    assert drawn.double().mean().item() == pytest.approx(1 / 64, rel=0.1)
 
 
 @pytest.mark.parametrize(
