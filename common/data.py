@@ -33,6 +33,7 @@ from common.joining import Joined
 from common.likeness import find_likenesses
 from common.local_copies import LocalCopies
 from common.part_states import PartStates
+from common.prefetch import ahead
 from common.samples import Affine, BadSourceError, Fitted, Learned, Samples, Source, Transform
 from common.splits import Strata, assign_splits
 from common.workers import map_in_order
@@ -40,6 +41,8 @@ from common.workers import map_in_order
 __all__ = ["Config", "DataModule", "Samples"]
 
 log = logging.getLogger("force")
+
+_NUM_AHEAD = 2  # parts that are read while one is written
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,7 @@ class DataModule:
     def _read_parts(self, finish: Callable[[Samples], Samples], num_done: int = 0) -> Iterator[tuple[int, Samples]]:
         """Yield for each part, but the first ones, how many samples it has in the source, and what `finish` returns.
 
-        Where there is much to decode, processes do both.
+        Where there is much to decode, processes do both; else a thread reads what comes next.
         """
         if self._reads_itself:
             read = self.read()
@@ -232,8 +235,12 @@ class DataModule:
             return
         parts = islice(self.source.parts(), num_done, None)
         load = partial(_load, self.source, finish)
-        found = map_in_order(load, parts) if self.source.decodes else map(load, parts)
-        yield from ((num_read, _unpack(fields)) for num_read, fields in found)
+        if self.source.decodes:
+            yield from ((num_read, _unpack(fields)) for num_read, fields in map_in_order(load, parts))
+            return
+        for _, part in ahead(enumerate(parts), _NUM_AHEAD):
+            num_read, fields = load(part)
+            yield num_read, _unpack(fields)
 
     def _finish(self, samples: Samples) -> Samples:
         if self.config.duplicates == "allow":

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,6 +68,8 @@ def _sum(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sum_bytes(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the same of bytes, whose sums are exact, and faster, as whole numbers."""
-    numbers = values.int()
-    total, squares = numbers.sum(dim=1).double(), numbers.square().sum(dim=1).double()
+    numbers = values.numpy().astype(np.uint16)
+    total = torch.from_numpy(numbers.sum(axis=1, dtype=np.int64)).double()
+    numbers *= numbers
+    squares = torch.from_numpy(numbers.sum(axis=1, dtype=np.int64)).double()
     return total / values.shape[1], squares - total.square() / values.shape[1]

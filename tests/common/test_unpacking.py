@@ -6,8 +6,11 @@ import stat
 import tarfile
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from common import unpacking
 from common.samples import BadSourceError
@@ -294,3 +297,25 @@ def test_full_disk_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(OSError, match="No space left"):
         unpack(archive, tmp_path / "unpacked")
     assert not (tmp_path / "unpacked").exists()
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar", ".tar.gz", ".tar.xz", ".tar.bz2"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_archive_is_refused_or_unpacked_inside(tmp_path: Path, ending: str, data: st.DataObject) -> None:
+    with TemporaryDirectory(dir=tmp_path) as temporary:
+        path = write(Path(temporary, f"x{ending}"), FILES)
+        content = bytearray(path.read_bytes())
+        for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+            content[place] = data.draw(st.integers(0, 255))
+        path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+        out = Path(temporary, "out")
+        try:
+            found = str(unpack(path, out))
+        except BadSourceError as error:
+            found = str(error)
+            assert not out.exists()
+        assert found.startswith(str(out)) or str(path) in found
+        assert "\n" not in found
+        assert {each.name for each in Path(temporary).iterdir()} <= {path.name, "out"}
+    assert not list(tmp_path.iterdir())
