@@ -3,7 +3,6 @@
 import copy
 import logging
 import random
-import resource
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from torch.optim import SGD, Optimizer
 from common import engine
 from common.checkpoint import Checkpoints, Kept, Stateful
 from common.engine import seed_everything
+from tests.disks import limit_files
 from tests.processes import Child
 
 
@@ -52,12 +52,8 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """No file can be longer than a few bytes, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
+    with limit_files(100):
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _make_parts(layer: nn.Module | None = None, **values: Any) -> dict[str, Stateful]:

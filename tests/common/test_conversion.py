@@ -83,15 +83,25 @@ def make(tmp_path: Path) -> Callable[[str], Subject]:
     return make_subject
 
 
-@pytest.mark.parametrize("kind", MAKERS)
-@pytest.mark.parametrize("to", ["directory", "pt", "safetensors", pytest.param("pt2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kind", "to"),
+    [
+        *((kind, to) for kind in MAKERS for to in ("directory", "pt", "safetensors")),
+        *(pytest.param(kind, "pt2", marks=pytest.mark.slow) for kind in MAKERS if kind != "script"),
+    ],
+)
 def test_a_model_answers_as_before(kind: str, to: str, make: Callable[[str], Subject], tmp_path: Path) -> None:
-    if (kind, to) == ("script", "pt2"):
-        pytest.skip("torch exports no TorchScript")
     path = tmp_path / f"written{TARGETS[to].suffix}"
     comparison = convert(make(kind), to, path, INPUTS)
     assert comparison.difference <= comparison.allowed < 1e-3
     assert detect(path).form == FORMS[to]
+
+
+@pytest.mark.slow
+def test_torchscript_is_not_exported(make: Callable[[str], Subject], tmp_path: Path) -> None:
+    with pytest.raises(ConversionError):
+        convert(make("script"), "pt2", tmp_path / "m.pt2", INPUTS)
+    assert not (tmp_path / "m.pt2").exists()
 
 
 def test_a_description_comes_back_and_is_converted_on(make: Callable[[str], Subject], tmp_path: Path) -> None:

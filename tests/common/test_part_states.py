@@ -1,15 +1,13 @@
 """States of preparations on disk: whole, of this preparation, and never ahead of what is written."""
 
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from common import part_states
 from common.part_states import PartStates, UnusableStateError
+from tests.disks import limit_files
 
 STATE = {"num_parts": 3, "moments": {"mean": [0.1, 1e-300]}}
 
@@ -19,17 +17,6 @@ def write(path: Path) -> None:
     states = PartStates(path)
     states.write(STATE, [])
     states.wait()
-
-
-@contextmanager
-def short_files() -> Iterator[None]:
-    """No file can be longer than a few bytes, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_state_comes_back_to_the_last_bit(tmp_path: Path) -> None:
@@ -90,7 +77,7 @@ def test_preparation_goes_on_and_the_state_before_stays_when_the_disk_is_full(
 ) -> None:
     write(tmp_path / "state.json")
     before = (tmp_path / "state.json").read_bytes()
-    with short_files():
+    with limit_files(10):
         write(tmp_path / "state.json")
     assert caplog.messages[0].startswith("3 parts are done, but this is not kept: [Errno 27]")
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]

@@ -2,12 +2,10 @@
 
 import logging
 import os
-import resource
 import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from common.part_states import PartStates
 from common.samples import Source
 from common.sources import image_folder
 from common.sources.image_folder import ImageFolder, Part
+from tests.disks import limit_files
 from tests.processes import Child
 
 NUM_PARTS, NUM_SAMPLES = 9, 7
@@ -354,20 +353,9 @@ def test_short_preparation_writes_no_state(folder: Path, wanted: dict[str, bytes
     assert read_all(folder) == wanted
 
 
-@contextmanager
-def full_disk(num_bytes: int) -> Iterator[None]:
-    """No file can be longer than so many bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_no_more_than_what_is_recorded_stays_when_the_disk_is_full(folder: Path, wanted: dict[str, bytes]) -> None:
     states = EagerStates(folder.with_name("state.json"))
-    with full_disk(4096 + 1000), pytest.raises(OSError, match="File too large"):
+    with limit_files(4096 + 1000), pytest.raises(OSError, match="File too large"):
         prepare(Letters(CONFIG), folder, states)
     (newest,) = states.written[-1:]
     assert 0 < newest["num_parts"] < NUM_PARTS
@@ -379,7 +367,7 @@ def test_no_more_than_what_is_recorded_stays_when_the_disk_is_full(folder: Path,
 
 
 def test_nothing_stays_when_the_disk_is_full_before_anything_is_recorded(folder: Path) -> None:
-    with full_disk(4096 + 100), pytest.raises(OSError, match="File too large"):
+    with limit_files(4096 + 100), pytest.raises(OSError, match="File too large"):
         prepare(Letters(CONFIG), folder, PartStates(folder.with_name("state.json")))
     assert not list(folder.iterdir())
     assert [path.name for path in folder.parent.iterdir()] == ["data"]
