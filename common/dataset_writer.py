@@ -129,36 +129,45 @@ class DatasetWriter:
         """
         if self._example is None:
             raise BadSourceError("the source has no samples")
+        self._end_files()
+        if not self.is_settled:
+            self._check_ids()
+            self._settle(describe_transforms, fit)
+        for split in SPLITS:
+            check_targets(split, self._rows(split, "targets"), len(self._classes), self._find_name)
+        metadata = self._build_metadata(self._example, name, prepared_by, describe())
+        write_metadata(metadata, self._folder)
+        return metadata
+
+    def _end_files(self) -> None:
         if self._states:
             self._states.wait()  # it is at work with the files
         for file in self._files.values():
             file.finish()
         for names in self._names.values():
             names.flush()
-        if not self.is_settled:
-            self._check_ids()
-            self._settle(describe_transforms, fit)
-        for split in SPLITS:
-            check_targets(split, self._rows(split, "targets"), len(self._classes), self._find_name)
-        is_image = self._example.inputs.dtype == torch.uint8  # whole numbers that become some from 0 to 1
-        metadata = Metadata(
+
+    def _build_metadata(
+        self, example: Batch, name: str, prepared_by: str, sources: Sequence[Mapping[str, Any]]
+    ) -> Metadata:
+        inputs, targets = example.inputs, example.targets
+        is_image = inputs.dtype == torch.uint8  # whole numbers that become some from 0 to 1
+        return Metadata(
             name=name,
-            input_shape=tuple(self._example.inputs.shape[1:]),
-            input_dtype="float32" if is_image else describe_dtype(self._example.inputs.dtype),
+            input_shape=tuple(inputs.shape[1:]),
+            input_dtype="float32" if is_image else describe_dtype(inputs.dtype),
             stored_dtype="uint8" if is_image else "",
-            target_shape=tuple(self._example.targets.shape[1:]),
-            target_dtype=describe_dtype(self._example.targets.dtype),
+            target_shape=tuple(targets.shape[1:]),
+            target_dtype=describe_dtype(targets.dtype),
             classes=self._classes,
             num_samples={split: self._files[split, "ids"].num_rows for split in SPLITS},
             statistics=self._moments.total(1 / 255 if is_image else 1),
-            sources=(*describe(), *self._describe_digest()),
+            sources=(*sources, *self._describe_digest()),
             transforms=tuple(self._transforms),
             prepared_by=prepared_by,
-            input_names=self._input_names if self._example.inputs.shape[1:] == (len(self._input_names),) else (),
+            input_names=self._input_names if inputs.shape[1:] == (len(self._input_names),) else (),
             files={path: hash_file(self._folder / path) for path in sorted(self._list_files())},
         )
-        write_metadata(metadata, self._folder)
-        return metadata
 
     def find_duplicates(self) -> list[tuple[str, str]]:
         """Return up to five pairs of samples of different splits that have the same inputs, by name and split."""
