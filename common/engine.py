@@ -141,10 +141,12 @@ def leave_uninitialised() -> Iterator[None]:
 
 def seed_everything(runtime: Config) -> None:
     """Seed every generator that training may draw from, and fix what else changes the bits of a result."""
-    if runtime.deterministic:  # read by cuBLAS when it starts
+    if runtime.deterministic:  # read by cuBLAS when it starts, and by the compiler when it is imported
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
     random.seed(runtime.seed)
     np.random.seed(runtime.seed % 2**32)
     torch.manual_seed(runtime.seed)
     torch.set_num_threads(runtime.num_threads)
-    torch.use_deterministic_algorithms(runtime.deterministic, warn_only=True)
+    # As torch.use_deterministic_algorithms does, which imports the compiler for it: two seconds of every evaluation.
+    torch.set_deterministic_debug_mode("warn" if runtime.deterministic else "default")

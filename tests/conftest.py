@@ -13,6 +13,9 @@ from pipeline import cli, modules
 from tests.checkouts import Checkout, Ended, make_checkout
 from tests.flows.commands import ENVIRONMENT
 
+# Before torch is imported: the tests run side by side, and threads of several that wait for each other slow all down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(autouse=True)
 def _outside_of_actions(monkeypatch: pytest.MonkeyPatch) -> None:

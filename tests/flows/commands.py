@@ -11,7 +11,7 @@ from tests.checkouts import Checkout
 
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "200"}
-TIMEOUT_S = 180
+TIMEOUT_S = 900  # of what hangs: a busy machine may be many times slower than a quiet one
 
 
 def force(checkout: Checkout, *args: str, at: str = ".") -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,6 @@
 """A checkout that `force run` really built once, copied for each test that needs it."""
 
+import fcntl
 import re
 import shutil
 from pathlib import Path
@@ -34,15 +35,26 @@ def make_small_checkout(root: Path) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a checkout in which everything was run and committed."""
-    root = tmp_path_factory.mktemp("built") / "checkout"
+def built_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of a checkout in which everything was run and committed; the workers of a run of tests share it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "built"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "checkout").exists():
+            _build(folder / "unfinished")
+            (folder / "unfinished").rename(folder / "checkout")
+    return folder / "checkout"
+
+
+def _build(root: Path) -> None:
+    shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
     checkout = make_small_checkout(root)
     done = force(checkout, "run", "--jobs", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     checkout.commit()
-    return root
 
 
 @pytest.fixture

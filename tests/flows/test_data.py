@@ -67,7 +67,7 @@ def test_table_is_trained_on_and_prepared_again_when_it_changed(flowers: Checkou
     write_flowers(flowers, 250)
     plan = json.loads(force(flowers, "plan", "flowers", "--json").stdout)
     assert [reason["text"] for reason in plan[0]["reasons"]] == ["data/flowers.csv changed"]
-    assert force(flowers, "run", "flowers").returncode == 0
+    assert force(flowers, "run", "flowers:prepare").returncode == 0
     assert sum(read_metadata(flowers)["num_samples"].values()) == 250
 
 
@@ -77,7 +77,7 @@ def test_data_that_dvc_tracks_are_pulled_when_they_are_not_here(flowers: Checkou
     assert dvc(flowers, "push", "data/flowers.csv.dvc").returncode == 0
     (flowers.root / "data/flowers.csv").unlink()
     shutil.rmtree(flowers.root / ".dvc/cache/files")
-    done = force(flowers, "run", "flowers")
+    done = force(flowers, "run", "flowers:prepare")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (flowers.root / "data/flowers.csv").exists()
     assert sum(read_metadata(flowers)["num_samples"].values()) == 200
@@ -89,9 +89,9 @@ def test_images_are_prepared_by_several_processes_to_the_same_bytes(built: Check
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (place % 256, place % 251, place // 256)).save(path)
     source = "{name: image_folder, path: data/shades}"
-    params = f"params:\n  data: {{source: {source}}}\n  train: {{epochs: 1}}\n"
-    built.experiment("shades", f"components: {{model: 'common.zoo.mlp:MLP'}}\n{params}")
-    done = force(built, "run", "shades")
+    params = f"params:\n  data: {{source: {source}}}\n"
+    built.experiment("shades", params)
+    done = force(built, "run", "shades:prepare")
     assert done.returncode == 0, done.stdout + done.stderr
     metadata = read_metadata(built, "shades")
     assert (metadata["input_shape"], metadata["stored_dtype"]) == ([3, 8, 8], "uint8")
@@ -243,20 +243,20 @@ def test_nothing_is_trained_on_data_that_break_what_is_expected(flowers: Checkou
     assert "out of date: data.expect.maximum: 3 → 1" in checked.stdout
 
 
-def test_archive_of_a_server_is_trained_on_until_its_sha256_is_another(flowers: Checkout, tmp_path: Path) -> None:
+def test_archive_of_a_server_is_prepared_until_its_sha256_is_another(flowers: Checkout, tmp_path: Path) -> None:
     content = write(tmp_path / "flowers.tar.gz", {"flowers.csv": (flowers.root / "data/flowers.csv").read_bytes()})
     sha256 = hashlib.sha256(content.read_bytes()).hexdigest()
     with serve_files() as server:
         server.files["/flowers.tar.gz"] = content.read_bytes()
         pinned = f"{server.url}/flowers.tar.gz#sha256={sha256}"
         flowers.experiment("flowers", FLOWERS.replace("data/flowers.csv", f"'{pinned}'"))
-        done = force(flowers, "run", "flowers")
+        done = force(flowers, "run", "flowers:prepare")
         assert done.returncode == 0, done.stdout + done.stderr
         metadata = read_metadata(flowers)
         assert metadata["sources"][0] == {"name": f"{server.url}/flowers.tar.gz", "sha256": sha256}
         assert metadata["sources"][1]["name"] == f"{server.url}/flowers.tar.gz/flowers.csv"
         assert sum(metadata["num_samples"].values()) == 200
-        assert dvc(flowers, "status").stdout == "Data and pipelines are up to date.\n"
+        assert dvc(flowers, "status", "experiments/flowers/dvc.yaml:prepare").stdout.endswith("are up to date.\n")
         folder = flowers.root / "experiments/flowers/outputs/prepare"
         assert not list(folder.parent.rglob("copies-*"))
 
@@ -281,27 +281,25 @@ def test_function_of_an_experiment_is_called(built: Checkout) -> None:
             return Samples(noise + targets[:, None], targets, torch.arange(num), ("near", "far"))
     """
     source = "{name: function, call: 'experiments.rings.shapes:draw', arguments: {num: 300}}"
-    params = f"params:\n  data: {{source: {source}}}\n  train: {{epochs: 1}}\n"
-    built.experiment("rings", f"components: {{model: 'common.zoo.mlp:MLP'}}\n{params}", shapes=shapes)
-    done = force(built, "run", "rings")
+    built.experiment("rings", f"params: {{data: {{source: {source}}}}}\n", shapes=shapes)
+    done = force(built, "run", "rings:prepare")
     assert done.returncode == 0, done.stdout + done.stderr
     metadata = read_metadata(built, "rings")
     assert (metadata["name"], metadata["classes"]) == ("experiments.rings.shapes:draw", ["near", "far"])
-    assert force(built, "run", "rings").stdout.startswith("nothing to do")
+    assert force(built, "run", "rings:prepare").stdout.startswith("nothing to do")
 
 
-def test_saved_dataset_of_another_library_is_trained_on(built: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saved_dataset_of_another_library_is_prepared(built: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
     monkeypatch.setitem(ENVIRONMENT, "HF_HUB_OFFLINE", "1")
     kinds = datasets.Features({"x": datasets.Value("float32"), "kind": datasets.ClassLabel(names=["low", "high"])})
     columns = {"x": [place / 100 for place in range(300)], "kind": [int(place >= 150) for place in range(300)]}
     datasets.Dataset.from_dict(columns, features=kinds).save_to_disk(str(built.root / "data/steps"))
-    params = "params:\n  data: {source: {name: huggingface, path: data/steps, target: kind}}\n  train: {epochs: 1}\n"
-    built.experiment("steps", f"components: {{model: 'common.zoo.mlp:MLP'}}\n{params}")
-    done = force(built, "run", "steps")
+    built.experiment("steps", "params: {data: {source: {name: huggingface, path: data/steps, target: kind}}}\n")
+    done = force(built, "run", "steps:prepare")
     assert done.returncode == 0, done.stdout + done.stderr
     metadata = read_metadata(built, "steps")
     assert (metadata["classes"], sum(metadata["num_samples"].values())) == (["low", "high"], 300)
     assert "data/steps/state.json" in [source["name"] for source in metadata["sources"]]
-    assert force(built, "run", "steps").stdout.startswith("nothing to do")
+    assert force(built, "run", "steps:prepare").stdout.startswith("nothing to do")

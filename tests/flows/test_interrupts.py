@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.checkouts import Checkout
+from tests.checkouts import Checkout, with_bins
 from tests.flows.commands import (
     force,
     is_training,
@@ -62,26 +62,29 @@ def test_next_run_trains_when_the_killed_one_had_to(built: Checkout) -> None:
     make_training_short(built)
     params = built.root / "params.yaml"
     params.write_text(params.read_text().replace("epochs: 2\n", "epochs: 3\n"))
-    done = force(built, "run", "common")
+    done = force(built, "run", "common:train")
     assert done.returncode == 0, done.stderr
     assert len((built.root / "common/outputs/train/history.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_second_run_says_who_runs_and_waits(built: Checkout) -> None:
-    make_training_long(built, epochs=60)
-    first = start_force(built, "run", "wide")
+    config = built.root / "experiments/wide/experiment.yaml"
+    config.write_text(config.read_text() + "  train: {epochs: 30}\n")
+    built.experiment("bins", with_bins(5))
+    first = start_force(built, "run", "wide:train")
     wait_until(lambda: is_training(built, "wide"), "training")
     refused = force(built, "run", "wide", "--no-wait")
-    assert refused.stderr.startswith(f"error: this checkout is in use by 'force run wide' (process {first.pid}, since ")
+    user = f"'force run wide:train' (process {first.pid}, since "
+    assert refused.stderr.startswith(f"error: this checkout is in use by {user}")
     assert refused.stderr.endswith("\nhint: wait for it, or work in a clone\n")
     assert refused.returncode == 5
-    second = start_force(built, "run", "judge")
+    second = start_force(built, "run", "bins")
     assert second.stdout is not None
     line = second.stdout.readline()
-    assert line.startswith(f"waiting for 'force run wide' (process {first.pid}, since ")
+    assert line.startswith(f"waiting for {user}")
     first.communicate(timeout=120)
     assert first.returncode == 0
-    assert "done        judge: evaluate" in second.communicate(timeout=120)[0]
+    assert "done        bins: evaluate" in second.communicate(timeout=120)[0]
     assert second.returncode == 0
 
 
@@ -96,16 +99,15 @@ def test_lock_files_of_a_killed_process_do_not_stop_a_run(built: Checkout) -> No
     (tmp / "rwlock").write_text(json.dumps({"write": {path: dead}}))
     config = built.root / "params.yaml"
     config.write_text(config.read_text().replace("epochs: 2\n", "epochs: 1\n"))
-    done = force(built, "run", "common")
+    done = force(built, "run", "common:train")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("text", ["", '{"write": {"'])
 def test_a_half_written_lock_table_of_dvc_does_not_stop_a_run(built: Checkout, text: str) -> None:
     (built.root / ".dvc/tmp/rwlock").write_text(text)
-    config = built.root / "experiments/wide/experiment.yaml"
-    config.write_text(config.read_text().replace("40", "36"))
-    done = force(built, "run", "wide")
+    built.experiment("bins", with_bins(5))
+    done = force(built, "run", "bins")
     assert done.returncode == 0, done.stderr
 
 

@@ -26,10 +26,10 @@ def test_model_file_goes_from_the_plan_to_a_model_that_is_loaded_and_started_fro
     built.experiment("declared")
     file = built.write("experiments/declared/model.json", MODEL)
     built.experiment("heir", HEIR)
-    done = force(built, "run", "declared", "heir")
+    done = force(built, "run", "declared", "heir:train")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert force(built, "run").stdout.startswith("nothing to do")
-    assert dvc(built, "status").stdout == "Data and pipelines are up to date.\n"
+    assert force(built, "run", "declared", "heir:train").stdout.startswith("nothing to do")
+    assert dvc(built, "status", "experiments/declared/dvc.yaml").stdout.endswith("are up to date.\n")
     log = (built.root / "experiments/heir/outputs/train/train.log").read_text()
     assert "starting from the model of declared\ntook 2 of 2 tensors\n" in log
     loaded = subprocess.run(
@@ -111,10 +111,10 @@ def test_saved_models_are_trained_on_and_rebuilt(built: Checkout) -> None:
     built.experiment("pickled", f"description: a test\n{pin}\n")
     built.experiment("heir", FINE.format(parent="pickled", model="{init_from: pickled}"))
 
-    done = force(built, "run", "pickled", "stated", "copied", "heir")
+    done = force(built, "run", "pickled", "stated:train", "copied:train", "heir:train")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert force(built, "run").stdout.startswith("nothing to do")
-    assert dvc(built, "status").stdout == "Data and pipelines are up to date.\n"
+    assert force(built, "run", "pickled").stdout.startswith("nothing to do")
+    assert dvc(built, "status", "experiments/pickled/dvc.yaml").stdout.endswith("are up to date.\n")
     assert "took 14 tensors of model.pt" in (root / "stated/outputs/train/train.log").read_text()
     assert "took 4 of 4 tensors" in (root / "heir/outputs/train/train.log").read_text()
     rebuild = json.loads((root / "heir/outputs/train/model/model.json").read_text())
@@ -127,7 +127,7 @@ def test_saved_models_are_trained_on_and_rebuilt(built: Checkout) -> None:
     refused = force(built, "run", "of_pickled")
     assert f'trust: {{"model/architecture/model.pkl": "{rebuild["sha256"]}"}}' in refused.stderr
     built.experiment("of_pickled", f'trust: {{"model/architecture/model.pkl": "{rebuild["sha256"]}"}}\n')
-    done = force(built, "run", "of_pickled")
+    done = force(built, "run", "of_pickled:train")
     assert done.returncode == 0, done.stdout + done.stderr
     kinds = [line.rsplit(" ", 1)[0] for line in _python(built, REBUILD)]
     assert kinds == ["pickled PickledModel", "stated ConvNet", "copied SavedModel", "of_pickled SavedModel"]

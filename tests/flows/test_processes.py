@@ -37,12 +37,12 @@ def _read_model(checkout: Checkout) -> bytes:
 
 
 def test_training_by_two_processes_goes_on_however_it_was_ended(built: Checkout, tmp_path: Path) -> None:
-    make_training_long(built, epochs=12)
+    make_training_long(built, epochs=8)
     shutil.copytree(built.root, tmp_path / "other")
     whole = Checkout(tmp_path / "other")
-    done = force(whole, "run", "common", "--processes", "2")
+    done = force(whole, "run", "common:train", "--processes", "2")
     assert done.returncode == 0, done.stdout + done.stderr
-    for num_rows, victim in ((2, "stage"), (4, "interrupt"), (6, "run")):
+    for num_rows, victim in ((1, "stage"), (3, "interrupt"), (5, "run")):
         process = start_force(built, "run", "common", "--processes", "2")
         wait_until(lambda rows=num_rows: _has_rows(built, rows), f"epoch {num_rows}")
         if victim == "stage":

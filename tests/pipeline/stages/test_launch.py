@@ -18,7 +18,7 @@ from common.model import ConvNet
 from common.saved_model import read_model
 from pipeline.stages.task import Task
 from pipeline.workspace import read_json, write_json
-from tests.checkouts import ROOT, Checkout
+from tests.checkouts import ROOT, Checkout, make_checkout
 from tests.datasets import make_dataset, write_dataset
 from tests.flows.commands import wait_until
 from tests.stages import PATIENCE_S, read_log, start_stage
@@ -114,6 +114,10 @@ def _make_task(checkout: Checkout, source: str = STEADY, **params: Any) -> Task:
     )
 
 
+def _keep_checkpoints(task: Task) -> Task:
+    return replace(task, checkpoint_dir=f"{task.target}_checkpoints")
+
+
 @contextmanager
 def _start(task: Task) -> Iterator[subprocess.Popen[str]]:
     """Start the process of the stage in an empty target; whatever happens, nothing of it is left."""
@@ -161,6 +165,18 @@ def _read_results(task: Task) -> dict[str, Any]:
 def _read_until(process: subprocess.Popen[str], start: str) -> str:
     assert process.stdout
     return next(line for line in process.stdout if line.startswith(start))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What six epochs leave when nothing ends them."""
+    root = tmp_path_factory.mktemp("whole") / "checkout"
+    root.mkdir()
+    task = _make_task(make_checkout(root), train={"epochs": 6})
+    _run(task)
+    results = _read_results(task)
+    assert len(results["rows"]) == 6
+    return results
 
 
 def test_stage_of_two_processes_leaves_what_that_of_one_does(checkout: Checkout) -> None:
@@ -214,26 +230,21 @@ def test_stage_ends_when_the_loss_of_one_process_is_no_number(checkout: Checkout
     assert ": the loss is nan at step " in failure["message"]
 
 
-def test_stage_of_processes_that_are_killed_again_and_again_leaves_what_it_would_have_left(checkout: Checkout) -> None:
-    task = _make_task(checkout, train={"epochs": 10})
+def test_stage_of_processes_that_are_killed_again_and_again_leaves_what_it_would_have_left(
+    checkout: Checkout, whole: dict[str, Any]
+) -> None:
+    task = _keep_checkpoints(_make_task(checkout, train={"epochs": 6}))
+    moments = sorted(random.SystemRandom().sample(range(2, 30), 2))
     with _start(task) as process:
+        for rank, step in enumerate(moments):
+            _read_until(process, f"step {step} of")
+            os.kill(_list_workers(task, process)[rank], signal.SIGKILL)
+            _read_until(process, f"process {rank} was killed by SIGKILL")
+            _read_until(process, "resumed after step ")
         log = read_log(process)
-        assert process.returncode == 0, log
-    whole = _read_results(task)
-    assert len(whole["rows"]) == 10
-    for attempt in range(2):
-        moments = sorted(random.SystemRandom().sample(range(2, 50), 3))
-        killed = replace(task, checkpoint_dir=str(checkout.root.parent / f"checkpoints_{attempt}"))
-        with _start(killed) as process:
-            for number, step in enumerate(moments):
-                _read_until(process, f"step {step} of")
-                os.kill(_list_workers(killed, process)[(attempt + number) % 2], signal.SIGKILL)
-                _read_until(process, f"process {(attempt + number) % 2} was killed by SIGKILL")
-                _read_until(process, "resumed after step ")
-            log = read_log(process)
-            assert process.returncode == 0, f"killed at {moments}: {log}"
-        assert _read_results(killed) == whole, f"killed at {moments}"
-        assert read_json(task.target_dir / "facts.json")
+        assert process.returncode == 0, f"killed at {moments}: {log}"
+    assert _read_results(task) == whole, f"killed at {moments}"
+    assert read_json(task.target_dir / "facts.json")
 
 
 def test_results_are_written_anew_when_a_process_is_killed_after_they_were(checkout: Checkout) -> None:
@@ -288,12 +299,9 @@ def test_stage_ends_when_a_process_leaves_without_a_word(checkout: Checkout) -> 
     ("how", "status"), [("its input ends", 143), (signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)]
 )
 def test_no_process_is_left_and_the_next_stage_goes_on_when_the_launcher_ends(
-    checkout: Checkout, how: signal.Signals | str, status: int
+    checkout: Checkout, whole: dict[str, Any], how: signal.Signals | str, status: int
 ) -> None:
-    task = _make_task(checkout, train={"epochs": 6})
-    _run(task)
-    whole = _read_results(task)
-    task = replace(task, checkpoint_dir=str(checkout.root.parent / "checkpoints"))
+    task = _keep_checkpoints(_make_task(checkout, train={"epochs": 6}))
     with _start(task) as process:
         assert process.stdin
         _read_until(process, "step 9 of")
