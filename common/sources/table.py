@@ -88,15 +88,20 @@ class Table(Source):
             yield from self._read_csv(path)
 
     def _read_csv(self, path: Path) -> Iterator[pa.RecordBatch]:
-        read = csv.ReadOptions(block_size=_BLOCK_BYTES)
         parse = csv.ParseOptions(delimiter=self.delimiter or _DELIMITERS[path.suffix.lower()])
-        with csv.open_csv(path, read, parse) as probe:  # types are guessed from the first block
-            schema = probe.schema
+        with csv.open_csv(path, csv.ReadOptions(block_size=_BLOCK_BYTES), parse) as probe:
+            schema = probe.schema  # types are guessed from the first block
         self._check_columns(schema.names, str(path))
         inputs = self._choose_inputs(schema.names)
-        types = {column: pa.float32() for column in inputs if _is_number(schema.field(column).type)}
+        types = dict(zip(schema.names, schema.types, strict=True))
+        types |= {column: pa.float32() for column in inputs if _is_number(types[column])}
         types |= {column: pa.string() for column in (self.id, self.group, self.split, *self.one_hot) if column}
-        yield from csv.open_csv(path, read, parse, csv.ConvertOptions(column_types=types))
+        convert = csv.ConvertOptions(column_types=types)
+        names = None  # the first line has them
+        for lines in _read_lines(path):  # of a stream, pyarrow would parse one block at a time
+            read = csv.ReadOptions(block_size=_BLOCK_BYTES // 2, column_names=names)
+            yield from csv.read_csv(pa.py_buffer(lines), read, parse, convert).combine_chunks().to_batches()
+            names = schema.names
 
     def _choose_inputs(self, columns: Sequence[str]) -> list[str]:
         named = {*self._list_targets(), self.id, self.group, self.split, self.time}
@@ -210,6 +215,22 @@ def _list_files(path: Path) -> list[Path]:
         found = f"'{strange[0]}'" if strange else f"nothing in '{path}'"
         raise BadSourceError(f"{found} is a table: wanted files that end in {', '.join(_KINDS)}")
     return files
+
+
+def _read_lines(path: Path) -> Iterator[bytes]:
+    """Yield whole lines, about `_BLOCK_BYTES` at once. Raises BadSourceError for a line that is longer."""
+    rest = b""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            block = rest + block
+            end = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
+            if not end and len(block) > _BLOCK_BYTES:
+                raise BadSourceError(f"{path} has a line of more than {_BLOCK_BYTES} bytes")
+            if block[:end].strip():
+                yield block[:end]
+            rest = block[end:]
+    if rest.strip():
+        yield rest
 
 
 @contextmanager
