@@ -54,13 +54,13 @@ def _hash_block(rows: Tensor) -> Tensor:
     content = rows.reshape(len(rows), -1).contiguous().view(torch.uint8).numpy()
     words = np.zeros((len(content), -(-content.shape[1] // 8) * 8), dtype=np.uint8)
     words[:, : content.shape[1]] = content
-    level = words.view(np.uint64)
-    while level.shape[1] > 1:
-        half = -(-level.shape[1] // 2)
-        above = _mix(level[:, :half])
-        above[:, : level.shape[1] - half] += level[:, half:]
+    level = np.ascontiguousarray(words.view(np.uint64).T)
+    while len(level) > 1:
+        half = -(-len(level) // 2)
+        above = _mix(level[:half])
+        above[: len(level) - half] += level[half:]
         level = above
-    return torch.from_numpy(_mix(level)[:, 0].view(np.int64))
+    return torch.from_numpy(_mix(level)[0].view(np.int64))
 
 
 def _mix(values: np.ndarray) -> np.ndarray:

@@ -135,10 +135,10 @@ class Table(Source):
         inputs = self._choose_inputs(rows.schema.names)
         others = [*self._list_targets(), *filter(None, (self.id, self.group, self.split, self.time))]
         for column in (*inputs, *others):
-            is_missing = _find_missing(rows.column(column))
             is_text = _is_text(rows.schema.field(column).type) and column not in self.one_hot
-            if not is_missing.any() or (self.missing == "keep" and column in inputs and not is_text):
+            if not _has_missing(rows.column(column)) or (self.missing == "keep" and column in inputs and not is_text):
                 continue
+            is_missing = _find_missing(rows.column(column))
             if self.missing == "drop":
                 kept = ~is_missing
                 rows, ids = rows.filter(pa.array(kept)), ids[torch.from_numpy(kept)]
@@ -248,6 +248,13 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _has_missing(column: pa.Array) -> bool:
+    """Say whether a value is absent, or not a number."""
+    if column.null_count or not pa.types.is_floating(column.type):
+        return bool(column.null_count)
+    return bool(np.isnan(column.to_numpy()).any())
 
 
 def _find_missing(column: pa.Array) -> np.ndarray:
