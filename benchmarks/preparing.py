@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 import torch
 from PIL import Image
 from pyarrow import csv
@@ -28,6 +29,7 @@ TITLE = "preparing"
 _NUM_IMAGES = 50_000
 _PART = 256  # images that a process decodes at once
 _NUM_ROWS, _NUM_COLUMNS = 5_600_000, 20  # of CSV: 1 GB
+_NUM_ROWS_AT_ONCE = 56_000
 _OPENED_BYTES = 10 * 10**9
 _LIMIT_MIB, _LARGE_MIB = 512, 4096
 _LARGE_SIDE = 128  # pixels
@@ -55,13 +57,12 @@ def _measure_images(folder: Path) -> list[Figure]:
 
 def _measure_table(folder: Path) -> list[Figure]:
     path = folder / "numbers.csv"
-    block = np.random.default_rng(0).random((56_000, _NUM_COLUMNS))
-    lines = "".join(",".join(f"{value:.6f}" for value in row) + "\n" for row in block)
-    with path.open("w") as stream:
-        stream.write(",".join(f"c{place}" for place in range(_NUM_COLUMNS)) + "\n")
-        for _ in range(_NUM_ROWS // len(block)):
-            stream.write(lines)
-    config = Config(source={"name": "table", "path": str(path), "target": "c0"}, duplicates="warn")
+    generator = np.random.default_rng(0)
+    names = [f"c{place}" for place in range(_NUM_COLUMNS)]
+    with csv.CSVWriter(path, pa.schema([(name, pa.float64()) for name in names])) as writer:
+        for _ in range(_NUM_ROWS // _NUM_ROWS_AT_ONCE):
+            writer.write(pa.table({name: generator.random(_NUM_ROWS_AT_ONCE).round(6) for name in names}))
+    config = Config(source={"name": "table", "path": str(path), "target": "c0"})
     seconds = time_side_by_side(
         {"read": partial(_time, csv.read_csv, path), "prepare": partial(_prepare, config)}, repeats=3
     )

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from common.dataset import NO_CLASS, SPLITS, Batch, Metadata, describe_dtype, hash_file, tensor_path, write_metadata
+from common.hashing import find_equal
 from common.likeness import find_alike
 from common.moments import Moments
 from common.part_states import PartStates, UnusableStateError
@@ -135,7 +137,12 @@ class DatasetWriter:
             self._settle(describe_transforms, fit)
         for split in SPLITS:
             check_targets(split, self._rows(split, "targets"), len(self._classes), self._find_name)
-        metadata = self._build_metadata(self._example, name, prepared_by, describe())
+        paths = sorted(self._list_files())
+        with ThreadPoolExecutor(1) as thread:  # while the sources are read for their hashes
+            hashes = thread.map(hash_file, [self._folder / path for path in paths])
+            sources = describe()
+        files = dict(zip(paths, hashes, strict=True))
+        metadata = self._build_metadata(self._example, name, prepared_by, sources, files)
         write_metadata(metadata, self._folder)
         return metadata
 
@@ -148,7 +155,12 @@ class DatasetWriter:
             names.flush()
 
     def _build_metadata(
-        self, example: Batch, name: str, prepared_by: str, sources: Sequence[Mapping[str, Any]]
+        self,
+        example: Batch,
+        name: str,
+        prepared_by: str,
+        sources: Sequence[Mapping[str, Any]],
+        files: Mapping[str, str],
     ) -> Metadata:
         inputs, targets = example.inputs, example.targets
         is_image = inputs.dtype == torch.uint8  # whole numbers that become some from 0 to 1
@@ -166,17 +178,14 @@ class DatasetWriter:
             transforms=tuple(self._transforms),
             prepared_by=prepared_by,
             input_names=self._input_names if inputs.shape[1:] == (len(self._input_names),) else (),
-            files={path: hash_file(self._folder / path) for path in sorted(self._list_files())},
+            files=files,
         )
 
     def find_duplicates(self) -> list[tuple[str, str]]:
         """Return up to five pairs of samples of different splits that have the same inputs, by name and split."""
         prints, split_of = self._read_hashes(_PRINTS)
-        order = prints.argsort(stable=True)
-        same = (prints[order].diff() == 0).nonzero().flatten()
-        first, second = order[same], order[same + 1]
-        is_crossing = split_of[first] != split_of[second]
-        return self._name_pairs(torch.stack([first[is_crossing], second[is_crossing]], dim=1))
+        pairs = find_equal(prints)
+        return self._name_pairs(pairs[split_of[pairs[:, 0]] != split_of[pairs[:, 1]]])
 
     def find_alike(self) -> list[tuple[str, str]]:
         """Return up to five pairs of samples of different splits whose inputs are not the same, but nearly."""
@@ -376,11 +385,10 @@ class DatasetWriter:
 
     def _check_ids(self) -> None:
         ids = torch.cat([self._rows(name, "ids") for name in SPLITS])
-        order = ids.argsort(stable=True)
-        again = (ids[order].diff() == 0).nonzero().flatten()
+        again = find_equal(ids)
         if len(again):
-            pair = [self._name_row(int(order[again[0] + place])) for place in (0, 1)]
-            raise BadSourceError(f"{len(again)} ids come twice; the first: {pair[0]} and {pair[1]}")
+            first, second = (self._name_row(int(row)) for row in again[0])
+            raise BadSourceError(f"{len(again)} ids come twice; the first: {first} and {second}")
 
     def _settle(
         self,

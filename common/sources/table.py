@@ -88,15 +88,20 @@ class Table(Source):
             yield from self._read_csv(path)
 
     def _read_csv(self, path: Path) -> Iterator[pa.RecordBatch]:
-        read = csv.ReadOptions(block_size=_BLOCK_BYTES)
         parse = csv.ParseOptions(delimiter=self.delimiter or _DELIMITERS[path.suffix.lower()])
-        with csv.open_csv(path, read, parse) as probe:  # types are guessed from the first block
-            schema = probe.schema
+        with csv.open_csv(path, csv.ReadOptions(block_size=_BLOCK_BYTES), parse) as probe:
+            schema = probe.schema  # types are guessed from the first block
         self._check_columns(schema.names, str(path))
         inputs = self._choose_inputs(schema.names)
-        types = {column: pa.float32() for column in inputs if _is_number(schema.field(column).type)}
+        types = dict(zip(schema.names, schema.types, strict=True))
+        types |= {column: pa.float32() for column in inputs if _is_number(types[column])}
         types |= {column: pa.string() for column in (self.id, self.group, self.split, *self.one_hot) if column}
-        yield from csv.open_csv(path, read, parse, csv.ConvertOptions(column_types=types))
+        convert = csv.ConvertOptions(column_types=types)
+        names = None  # the first line has them
+        for lines in _read_lines(path):  # of a stream, pyarrow would parse one block at a time
+            read = csv.ReadOptions(block_size=_BLOCK_BYTES // 2, column_names=names)
+            yield from csv.read_csv(pa.py_buffer(lines), read, parse, convert).combine_chunks().to_batches()
+            names = schema.names
 
     def _choose_inputs(self, columns: Sequence[str]) -> list[str]:
         named = {*self._list_targets(), self.id, self.group, self.split, self.time}
@@ -130,10 +135,10 @@ class Table(Source):
         inputs = self._choose_inputs(rows.schema.names)
         others = [*self._list_targets(), *filter(None, (self.id, self.group, self.split, self.time))]
         for column in (*inputs, *others):
-            is_missing = _find_missing(rows.column(column))
             is_text = _is_text(rows.schema.field(column).type) and column not in self.one_hot
-            if not is_missing.any() or (self.missing == "keep" and column in inputs and not is_text):
+            if not _has_missing(rows.column(column)) or (self.missing == "keep" and column in inputs and not is_text):
                 continue
+            is_missing = _find_missing(rows.column(column))
             if self.missing == "drop":
                 kept = ~is_missing
                 rows, ids = rows.filter(pa.array(kept)), ids[torch.from_numpy(kept)]
@@ -212,6 +217,22 @@ def _list_files(path: Path) -> list[Path]:
     return files
 
 
+def _read_lines(path: Path) -> Iterator[bytes]:
+    """Yield whole lines, about `_BLOCK_BYTES` at once. Raises BadSourceError for a line that is longer."""
+    rest = b""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            block = rest + block
+            end = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
+            if not end and len(block) > _BLOCK_BYTES:
+                raise BadSourceError(f"{path} has a line of more than {_BLOCK_BYTES} bytes")
+            if block[:end].strip():
+                yield block[:end]
+            rest = block[end:]
+    if rest.strip():
+        yield rest
+
+
 @contextmanager
 def _explain(path: Path) -> Iterator[None]:
     """Turn what pyarrow raises for a file into one line."""
@@ -227,6 +248,13 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _has_missing(column: pa.Array) -> bool:
+    """Say whether a value is absent, or not a number."""
+    if column.null_count or not pa.types.is_floating(column.type):
+        return bool(column.null_count)
+    return bool(np.isnan(column.to_numpy()).any())
 
 
 def _find_missing(column: pa.Array) -> np.ndarray:

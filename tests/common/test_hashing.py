@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from common.hashing import hash_names, hash_rows, place
+from common import hashing
+from common.hashing import find_equal, hash_names, hash_rows, place
 
 PLACES = [0.7905276399917087, 0.9006615390394674, 0.4722581799529386]
 
@@ -59,3 +60,15 @@ def test_rows_differ_in_their_hash_when_parts_change_places() -> None:
 
 def test_there_are_no_hashes_without_rows() -> None:
     assert hash_rows(torch.zeros(0, 3)).shape == (0,)
+
+
+def test_hashes_are_the_same_whatever_is_hashed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.arange(700).reshape(100, 7).float()
+    together = hash_rows(rows)
+    monkeypatch.setattr(hashing, "_BLOCK_BYTES", 100)
+    assert torch.equal(hash_rows(rows), together)
+
+
+def test_equal_values_are_paired_with_the_next_one() -> None:
+    assert find_equal(torch.tensor([5, -1, 5, 3, -1, 5])).tolist() == [[1, 4], [0, 2], [2, 5]]
+    assert find_equal(torch.tensor([2, 1, 3])).shape == find_equal(torch.zeros(0, dtype=torch.int64)).shape == (0, 2)

@@ -83,6 +83,27 @@ def test_whole_numbers_may_turn_into_others_after_the_first_block(
     assert read(Table(str(path), target="y")).inputs[-1].item() == 1.5
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("size", [16, 23, 1000])
+def test_lines_of_every_end_are_read_wherever_a_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, size: int
+) -> None:
+    monkeypatch.setattr(module, "_BLOCK_BYTES", size)
+    path = tmp_path / "numbers.csv"
+    path.write_bytes("".join(f"{line}{end}" for line in ["x,y", *["1,a", "", "22,b"] * 9, "", "", "4,c"]).encode())
+    for again in ("with an end of its last line", "without"):
+        assert read(Table(str(path), target="y")).inputs.flatten().tolist() == [1, 22] * 9 + [4], again
+        path.write_bytes(path.read_bytes().rstrip())
+
+
+def test_line_is_refused_when_it_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 100)
+    path = tmp_path / "numbers.csv"
+    path.write_text("x,y\n" + f"1,{'a' * 1000}\n")
+    with pytest.raises(BadSourceError, match=r"numbers\.csv (has a line of more than 100 bytes|cannot be read: )"):
+        read(Table(str(path), target="y"))
+
+
 @pytest.mark.parametrize(
     ("options", "targets"),
     [
