@@ -32,7 +32,7 @@ def parse_source(text: bytes, path: str) -> dict[str, Any]:
         problem = Problem(path, error.lineno or 0, error.offset or 0, f"syntax error: {error.msg}")
         raise ConfigError([problem]) from None
     except ValueError as error:
-        raise ConfigError([Problem(path, 0, 0, f"not Python source: {error}")]) from None
+        raise ConfigError([Problem(path, 0, 0, f"syntax error: {error}")]) from None
     top_level = _flatten(tree.body)
     return {
         "imports": list(_read_imports(tree, may_fail=False)),
