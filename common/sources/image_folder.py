@@ -62,8 +62,8 @@ class ImageFolder(Source):
     def load(self, part: Part) -> Samples:
         """Return some images, decoded. Raises BadSourceError, naming the file, where one cannot be."""
         contents = [_read(self.path, name) for name, _, _ in part]
-        paths = [str(Path(name).with_suffix(".png")) for name, _, _ in part]
-        masks = [_read(self.masks, path) if self.masks else b"" for path in paths]
+        paths = [str(Path(name).with_suffix(".png")) for name, _, _ in part] if self.masks else []
+        masks = [_read(str(self.masks), path) for path in paths] or [b""] * len(part)
         inputs = decode_images(zip((name for name, _, _ in part), contents, strict=True), self.colours, self.size)
         return Samples(
             inputs=inputs,
