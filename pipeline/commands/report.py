@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli import print_json, print_text
-from pipeline.errors import ConfigError, GateError, UsageError, escape_controls
+from pipeline.errors import ConfigError, GateError, UsageError, escape_line
 from pipeline.project import Project, find_project
 from pipeline.reports.gating import Outcome
 from pipeline.reports.rendering import (
@@ -85,7 +85,7 @@ def _print(report: Report, form: str) -> None:
     elif form == "latex":
         print_text(render_latex(report.findings).rstrip("\n"))
     else:
-        rows = [[escape_controls(cell) for cell in list_cells(finding)] for finding in report.findings]
+        rows = [[escape_line(cell) for cell in list_cells(finding)] for finding in report.findings]
         print_table(COLUMNS, rows, _NUMERIC)
         for note in report.notes:
             print_text(note)

@@ -68,7 +68,8 @@ class Reporter:
         parents = {name: e.parent.name for name, e in experiments.items() if e.parent}
         self._baselines = dict.fromkeys(experiments, baseline) if baseline else parents
         named = {*self._baselines.values(), *(gate.baseline for e in experiments.values() for gate in e.gates)}
-        others = project.select(tuple(sorted(named - {"", PARENT} - experiments.keys()))) if named else {}
+        missing = tuple(sorted(named - {"", PARENT} - experiments.keys()))
+        others = project.select(missing) if missing else {}
         self._reader = ResultReader(project, {**experiments, **others}, project.cache)
 
     def build(self, before: Project | None = None, base: str = "") -> Report:

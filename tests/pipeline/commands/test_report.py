@@ -180,6 +180,17 @@ def test_metrics_that_are_none_are_named(reported: Checkout, force: Force, text:
     assert "x: no result: experiments/x/outputs/evaluate/metrics.json " in ended.out
 
 
+def test_faults_of_an_experiment_keep_nobody_from_the_report_on_others(reported: Checkout, force: Force) -> None:
+    reported.experiment("broken", "inherits: nobody\n")
+    assert force("report", "x").status == 0
+    ended = force("report")
+    assert (ended.status, ended.err.splitlines()[0]) == (
+        3,
+        "error: experiments/broken/experiment.yaml:1:11: inherits 'nobody', which is no experiment",
+    )
+    assert [line.split()[0] for line in ended.out.splitlines()[1:]] == ["common"] * 2 + ["x"] * 2 + ["y"] * 2
+
+
 # Against another commit
 
 
@@ -304,7 +315,7 @@ def test_latex_is_a_tabular_whose_text_is_escaped(reported: Checkout, force: For
 
 
 def test_markdown_is_harmless_when_a_metric_has_a_hostile_name(reported: Checkout, force: Force) -> None:
-    name = "<script>alert(1)</script>|@team\x1b[31m" + "x" * 100_000
+    name = "<script>alert(1)</script>|@team\x1b[31m\n" + "x" * 100_000
     metrics = {name: 0.5}
     defined = {name: make_certificate()["metrics"]["accuracy"]}
     for folder, owner in (("common", "common"), ("experiments/x", "x")):
