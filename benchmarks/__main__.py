@@ -12,6 +12,7 @@ from benchmarks import (
     plan_scale,
     preparing,
     push_overhead,
+    reporting,
     sharing,
     startup,
     training,
@@ -23,6 +24,7 @@ from pipeline.tables import print_table
 BENCHMARKS = {
     "startup": startup,
     "plan_scale": plan_scale,
+    "reporting": reporting,
     "noop_run": noop_run,
     "sharing": sharing,
     "training": training,

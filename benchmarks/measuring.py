@@ -52,9 +52,8 @@ class Figure:
 
 def run(args: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a program of this environment to its end. Raises RuntimeError where it fails."""
-    program = shutil.which(args[0], path=str(_BIN)) or args[0]
     done = subprocess.run(
-        [program, *args[1:]],
+        [find_program(args[0]), *args[1:]],
         cwd=cwd,
         env=_environment(),
         stdin=subprocess.DEVNULL,
@@ -65,6 +64,11 @@ def run(args: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     if done.returncode:
         raise RuntimeError(f"`{' '.join(args)}` ended with status {done.returncode}\n{done.stdout}{done.stderr}")
     return done
+
+
+def find_program(name: str) -> str:
+    """Return a program of this environment, or else of the machine."""
+    return shutil.which(name, path=str(_BIN)) or name
 
 
 def time_once(args: Sequence[str], cwd: Path) -> float:

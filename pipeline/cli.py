@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "Run what is not up to date, and compare the results.",
     "stage": "Run one stage of the experiment in this folder, as DVC does.",
     "compare": "Compare the metrics of experiments, where they are comparable.",
+    "report": "Report on experiments: differences, how sure they are, and gates.",
     "model": "Look at a model, or write it in another form.",
     "image": "Build the container image that stages run in, once for what goes into it.",
     "act": "Run the workflows on this machine with act.",

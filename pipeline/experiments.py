@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pipeline import containers, monitoring
+from pipeline import containers, monitoring, reporting
 from pipeline.components import (
     DESCRIPTION,
     ENGINE,
@@ -47,6 +47,7 @@ from pipeline.effective import (
 )
 from pipeline.errors import ConfigError, Problem, UsageError, suggest
 from pipeline.functions import Call, find_argument_paths, find_calls, find_faults_of_call
+from pipeline.gates import PARENT, Gate, parse_gate
 from pipeline.index import FileIndex
 from pipeline.modelforms import ModelFile, check_trust
 from pipeline.modeloverrides import detect_override, is_state, make_component, make_weights
@@ -58,7 +59,7 @@ from pipeline.validation import Fault, Schema, find_problems, load_schema, named
 COMMON = "common"
 PARAMS_FILE = "params.yaml"
 # Sections that no result depends on: they are no input of any stage.
-CIRCUMSTANCES = {containers.SECTION: containers.SCHEMA, monitoring.SECTION: monitoring.SCHEMA}
+CIRCUMSTANCES = {section.SECTION: section.SCHEMA for section in (containers, monitoring, reporting)}
 MAX_NAME = 100  # characters: names of files, artifacts and groups of jobs are made of it
 NAME_PATTERN = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{MAX_NAME - 1}}}")
 
@@ -79,6 +80,7 @@ class Experiment:
     data_paths: Mapping[str, str] = field(default_factory=dict)  # files and folders that sources read
     choice_files: Mapping[str, str] = field(default_factory=dict)  # modules of sources and transforms
     trust: Mapping[str, str] = field(default_factory=dict)  # file of its folder that may bring code → its SHA-256
+    gates: tuple[Gate, ...] = ()  # what results have to reach; the parent's, where there are none of its own
 
     @property
     def lineage(self) -> tuple[str, ...]:
@@ -249,6 +251,8 @@ class Experiments:
                 Problem(path, *locate(self._read_bytes(path), where, key=True), f"the key '{where[-1]}' holds a dot")
                 for where in find_dotted(overrides, ("params",))
             ]
+        gates, bad_gates = self._read_gates(document, path, parent)
+        problems += bad_gates
         if isinstance(overrides, dict) and not found:
             problems += self._find_problems(self._params_schema(components), overrides, path, ["params"])
         if problems:
@@ -270,8 +274,26 @@ class Experiments:
             parent.data_paths,
             parent.choice_files,
             document.get("trust", {}),
+            gates,
         )
         return self._lay_over(experiment, parent.settings, layer)
+
+    def _read_gates(
+        self, document: dict[str, Any], path: str, parent: Experiment
+    ) -> tuple[tuple[Gate, ...], list[Problem]]:
+        gates, problems = [], []
+        lines = document.get("gates")
+        if not isinstance(lines, list):
+            return parent.gates, []
+        for place, line in enumerate(lines):
+            try:
+                gate = parse_gate(str(line))
+                if gate.baseline not in ("", PARENT, COMMON) and not self._is_experiment(gate.baseline):
+                    raise ValueError(f"'{gate.baseline}' is no experiment{suggest(gate.baseline, self.names())}")
+                gates.append(gate)
+            except ValueError as error:
+                problems.append(Problem(path, *locate(self._read_bytes(path), ["gates", place]), str(error)))
+        return tuple(gates), problems
 
     def _load_parent(self, name: str, document: dict[str, Any], path: str, chain: tuple[str, ...]) -> Experiment:
         parent = document.get("inherits", COMMON)

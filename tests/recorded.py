@@ -105,7 +105,7 @@ def make_certificate(**changes: Any) -> dict[str, Any]:
     }
 
 
-def write_result(checkout: Checkout, folder: str, metrics: dict[str, float], **changes: Any) -> None:
+def write_result(checkout: Checkout, folder: str, metrics: dict[str, float], /, **changes: Any) -> None:
     """Write metrics and certificate as the stage `evaluate` leaves them in an experiment's folder."""
     documents = {"metrics": metrics, "certificate": make_certificate(**changes)}
     for name, document in documents.items():

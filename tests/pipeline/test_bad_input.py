@@ -16,7 +16,7 @@ YAML = "experiments/net/experiment.yaml"
 MODEL = "experiments/net/model.py"
 VOID = "hint: set a param in it, or add one of data.py, loader.py, model.py, trainer.py, evaluator.py beside it\n"
 WANTED = "wanted exactly one subclass of common.model.Model"
-SECTIONS = "data, loader, model, train, evaluate, runtime, container, monitoring"
+SECTIONS = "data, loader, model, train, evaluate, runtime, container, monitoring, reporting"
 MODEL_KEYS = "there are channels, dropout, init_from, init_map"
 ADD = "hint: docs/development.md says how to add one"
 
@@ -142,7 +142,10 @@ def test_call_is_refused_when_the_folder_is_in_no_checkout(checkout: Checkout, f
         ("params: [model]\n", "1:9: 'params' is [\"model\"], wanted a mapping of keys to values"),
         ("params:\n", "1:8: 'params' is empty, wanted a mapping of keys to values"),
         ("descriptio: x\n", "1:1: unknown key 'descriptio'; did you mean 'description'?"),
-        ("zzz: x\n", "1:1: unknown key 'zzz'; there are inherits, description, owner, params, trust, components"),
+        (
+            "zzz: x\n",
+            "1:1: unknown key 'zzz'; there are inherits, description, owner, params, trust, gates, components",
+        ),
         ("owner: 3\n", "1:8: 'owner' is 3, wanted a text"),
         ("inherits: [base]\n", "1:11: 'inherits' is [\"base\"], wanted a text"),
         ("inherits: zzz\n", "1:11: inherits 'zzz', which is no experiment"),

@@ -281,7 +281,11 @@ def test_files_stand_in_the_experiments_folder_when_it_is_not_the_common_build(
     assert (place("common"), place("x")) == (common, other)
 
 
-CIRCUMSTANCES = ["container: {memory_gib: 4}", "monitoring: {loggers: [tensorboard]}"]
+CIRCUMSTANCES = [
+    "container: {memory_gib: 4}",
+    "monitoring: {loggers: [tensorboard]}",
+    "reporting: {smallest_differences: {accuracy: 1}}",
+]
 
 
 @pytest.mark.parametrize("section", CIRCUMSTANCES)
@@ -290,7 +294,7 @@ def test_circumstances_are_no_input_of_any_stage_when_params_describe_them(check
     for stage in STAGES:
         keys = {key for params in stage_of(checkout, "x", stage).params.values() for key in params}
         assert keys
-        assert not [key for key in keys if key.startswith(("container", "monitoring"))]
+        assert not [key for key in keys if key.startswith(("container", "monitoring", "reporting"))]
 
 
 @pytest.mark.parametrize("section", CIRCUMSTANCES)

@@ -20,7 +20,17 @@ def test_each_experiment_and_the_params_have_a_file_when_they_are_generated(chec
     _, ownership = resolve(checkout)
     assert texts["experiments/x/dvc.yaml"] == render_dvc_file(ownership.owned("x"))
     sections = json.loads(texts[PARAMS_SCHEMA])["properties"]
-    assert set(sections) == {"data", "loader", "model", "train", "evaluate", "runtime", "container", "monitoring"}
+    assert set(sections) == {
+        "data",
+        "loader",
+        "model",
+        "train",
+        "evaluate",
+        "runtime",
+        "container",
+        "monitoring",
+        "reporting",
+    }
 
 
 def test_only_the_selected_have_a_file_when_some_are_selected(checkout: Checkout) -> None:

@@ -1,0 +1,101 @@
+"""How long `force report` takes over a thousand experiments, beside `dvc metrics diff`, and what memory."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import yaml
+from safetensors.numpy import save_file
+
+from benchmarks.generated import generate
+from benchmarks.measuring import Figure, find_program, time_once, time_side_by_side
+from pipeline.index import FileIndex
+from pipeline.project import Project
+from pipeline.reports.scores import PREDICTIONS
+
+TITLE = "reporting"
+_NUM = 1000  # experiments
+_NUM_OF_DVC = 100  # `dvc metrics diff` of a thousand takes minutes
+_NUM_SAMPLES = 381
+_REPORT = ["force", "report", "--json"]
+_DEFINITIONS = {
+    "accuracy": {"direction": "max", "unit": "fraction", "definition": 'MulticlassAccuracy(average="micro")'},
+    "cross_entropy": {"direction": "min", "unit": "nats", "definition": "common.evaluator.cross_entropy"},
+}
+
+
+def measure(folder: Path) -> list[Figure]:
+    """Return the figures, measured in a checkout made in `folder`."""
+    few, many = (_make_checkout(folder / f"checkout_{size}", size) for size in (_NUM_OF_DVC, _NUM))
+    peak_mib, text = _run_measured(_REPORT, many)
+    findings = json.loads(text)["findings"]
+    verdicts = [finding["verdict"] for finding in findings if finding["baseline"]]
+    assert len(verdicts) == 2 * _NUM, len(verdicts)
+    assert set(verdicts) <= {"better", "worse", "equivalent", "inconclusive"}, set(verdicts)
+    seconds = time_side_by_side(
+        {
+            "many": lambda: time_once(_REPORT, many),
+            "few": lambda: time_once(_REPORT, few),
+            "dvc": lambda: time_once(["dvc", "metrics", "diff", "--json"], few),
+        },
+        repeats=3,
+    )
+    return [
+        Figure("report on 1,000 experiments, two intervals each", seconds["many"], "s", 3.0),
+        Figure("report on 100 experiments", seconds["few"], "s"),
+        Figure("dvc metrics diff of 100 experiments, without an interval", seconds["dvc"], "s"),
+        Figure("peak memory of the report", peak_mib, "MiB", 300),
+    ]
+
+
+def _make_checkout(folder: Path, num_experiments: int) -> Path:
+    """Make a checkout whose experiments have results, all committed."""
+    checkout = generate(folder, num_experiments)
+    index = Project(checkout).index
+    for number, name in enumerate(["common", *sorted(path.name for path in (checkout / "experiments").iterdir())]):
+        _leave_result(checkout, index, name, number)
+    subprocess.run(["git", "add", "--all"], cwd=checkout, check=True)
+    identity = ["-c", "user.name=Benchmark", "-c", "user.email=benchmark@example.com"]
+    subprocess.run(["git", *identity, "commit", "--quiet", "--message", "results"], cwd=checkout, check=True)
+    return checkout
+
+
+def _leave_result(checkout: Path, index: FileIndex, name: str, number: int) -> None:
+    """Leave an evaluation whose scores are drawn, and record it as what the stage wrote."""
+    folder = checkout / ("common" if name == "common" else f"experiments/{name}")
+    generator = np.random.default_rng(number)
+    scores = {
+        "correct": (generator.random(_NUM_SAMPLES) < 0.9 + number % 90 / 1000).astype(np.float64),
+        "cross_entropy": generator.exponential(0.1, _NUM_SAMPLES),
+    }
+    values = {"accuracy": scores["correct"].mean(), "cross_entropy": scores["cross_entropy"].mean()}
+    outputs = folder / "outputs/evaluate"
+    certificate = json.loads((outputs / "certificate.json").read_text())
+    metrics = {metric: {**defined, "definition_sha256": "0" * 64} for metric, defined in _DEFINITIONS.items()}
+    for file, document in (
+        ("metrics", values),
+        ("seeds", {"0": values}),
+        ("certificate", {**certificate, "metrics": metrics}),
+    ):
+        (outputs / f"{file}.json").write_text(json.dumps(document))
+    named = {f"scores.{metric}": values for metric, values in scores.items()}
+    save_file({"ids": np.arange(_NUM_SAMPLES), **named}, folder / PREDICTIONS)
+    path = checkout / "dvc.lock" if name == "common" else folder / "dvc.lock"
+    lock = yaml.load(path.read_bytes(), yaml.CSafeLoader)
+    for out in lock["stages"]["evaluate"]["outs"]:
+        index.forget((folder / out["path"]).relative_to(checkout).as_posix())
+        out["md5"] = index.md5((folder / out["path"]).relative_to(checkout).as_posix())
+    path.write_text(yaml.dump(lock, Dumper=yaml.CSafeDumper, sort_keys=False))
+
+
+def _run_measured(args: list[str], cwd: Path) -> tuple[float, str]:
+    """Return the most memory that a process had, in MiB, and what it printed."""
+    with subprocess.Popen([find_program(args[0]), *args[1:]], cwd=cwd, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        text = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss / 1024, text

@@ -1,0 +1,45 @@
+"""What results have to reach: the `gates` of an experiment.yaml, each a line that people can read."""
+
+import re
+from dataclasses import dataclass
+
+PARENT = "parent"
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_METRIC = r"(?P<metric>[A-Za-z_][\w.]*)"
+_BOUND = re.compile(rf"{_METRIC}\s*(?P<sign>>=|<=|≥|≤|>|<)\s*(?P<number>{_NUMBER})\s*(?P<unit>%)?")
+_NO_WORSE = re.compile(
+    rf"{_METRIC} no worse than (?P<baseline>[A-Za-z_]\w*)"
+    rf"(?: by more than (?P<number>{_NUMBER})\s*(?P<unit>points?|%)?)?"
+)
+_SIGNS = {"≥": ">=", "≤": "<="}
+FORMS = "'accuracy >= 0.97', 'latency_ms.one_sample <= 5', 'accuracy no worse than parent by more than 0.2 points'"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One of them: a metric against a number, or against a baseline."""
+
+    text: str
+    metric: str
+    sign: str  # >=, <=, > or <; empty where there is a baseline
+    number: float  # the bound, or how much worse than the baseline is well
+    baseline: str = ""  # the parent, or an experiment
+
+
+def parse_gate(text: str) -> Gate:
+    """Return what a line says. Raises ValueError, in one line.
+
+    >>> parse_gate("accuracy ≥ 97 %")
+    Gate(text='accuracy ≥ 97 %', metric='accuracy', sign='>=', number=0.97, baseline='')
+    >>> parse_gate("accuracy no worse than parent by more than 0.2 points").number
+    0.002
+    """
+    if match := _BOUND.fullmatch(text.strip()):
+        return Gate(text, match["metric"], _SIGNS.get(match["sign"], match["sign"]), _read_number(match))
+    if match := _NO_WORSE.fullmatch(" ".join(text.split())):
+        return Gate(text, match["metric"], "", _read_number(match) if match["number"] else 0.0, match["baseline"])
+    raise ValueError(f"'{text}' is no gate: wanted one as {FORMS}")
+
+
+def _read_number(match: re.Match[str]) -> float:
+    return float(match["number"]) / (100 if match["unit"] else 1)

@@ -1,0 +1,26 @@
+"""What the params say of how results are judged. No result depends on the section `reporting`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+SECTION = "reporting"
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "smallest_differences": {
+            "type": "object",
+            "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+        },
+    },
+}
+
+
+def find_smallest(section: Mapping[str, Any], metric: str) -> float:
+    """Return the smallest difference of a metric worth caring about, in its unit; 0 where nobody said.
+
+    >>> find_smallest({"smallest_differences": {"accuracy": 0.002}}, "accuracy")
+    0.002
+    """
+    return float(section.get("smallest_differences", {}).get(metric, 0.0))

@@ -1,0 +1,144 @@
+"""Make a report on the experiments of a checkout from the files that their stages left."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from pipeline import reporting
+from pipeline.dvccache import DvcCache
+from pipeline.errors import ConfigError
+from pipeline.experiments import Experiment
+from pipeline.gates import PARENT, Gate
+from pipeline.project import Project
+from pipeline.reports.findings import Evidence, Finding, build_findings, read_evidence
+from pipeline.reports.gating import Outcome, check_bound, check_no_worse
+from pipeline.reports.scores import PREDICTIONS
+from pipeline.results import Result, compare, list_notes, read_result
+from pipeline.workspace import read_json
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that there is to say."""
+
+    findings: Sequence[Finding]
+    notes: Sequence[str]  # why there is no result, or no difference
+    outcomes: Sequence[Outcome]  # of gates
+
+
+class ResultReader:
+    """Reads what evaluations left in one checkout, each once; `cache` has what is not in the workspace."""
+
+    def __init__(self, project: Project, experiments: Mapping[str, Experiment], cache_of_outs: DvcCache) -> None:
+        self._root = project.root
+        self._ownership = project.ownership(dict(experiments))
+        self._planner = project.planner(self._ownership)
+        self._cache = cache_of_outs
+        self.read = cache(self._read)
+        self.find_evidence = cache(self._find_evidence)
+
+    def _read(self, name: str) -> Result:
+        """Return the result of an experiment."""
+        stage = self._ownership.effective(name, "evaluate")
+        reasons = [reason.text for reason in self._planner.find_staleness(stage)]
+        return read_result(self._root, name, stage, "; ".join(reasons))
+
+    def _find_evidence(self, name: str) -> Evidence:
+        """Return what the evaluation of an experiment left besides its metrics."""
+        stage = self._ownership.effective(name, "evaluate")
+        md5 = self._planner.recorded_outs(stage).get(PREDICTIONS, "")
+        folder = self._root / stage.folder
+        paths = [folder / PREDICTIONS, *([self._cache.object_path(md5)] if md5 else [])]
+        return read_evidence(folder, paths, self.read(name).certificate)
+
+    def read_performance(self, name: str) -> Mapping[str, Any]:
+        """Return the performance.json of an experiment; empty where there is none."""
+        folder = self._root / self._ownership.effective(name, "evaluate").folder
+        document = read_json(folder / "outputs/evaluate/performance.json")
+        return document if isinstance(document, Mapping) else {}
+
+
+class Reporter:
+    """Makes a report on experiments of a checkout."""
+
+    def __init__(self, project: Project, experiments: Mapping[str, Experiment], baseline: str = "") -> None:
+        self._project = project
+        self._experiments = experiments
+        parents = {name: e.parent.name for name, e in experiments.items() if e.parent}
+        self._baselines = dict.fromkeys(experiments, baseline) if baseline else parents
+        named = {*self._baselines.values(), *(gate.baseline for e in experiments.values() for gate in e.gates)}
+        missing = tuple(sorted(named - {"", PARENT} - experiments.keys()))
+        others = project.select(missing) if missing else {}
+        self._reader = ResultReader(project, {**experiments, **others}, project.cache)
+
+    def build(self, before: Project | None = None, base: str = "") -> Report:
+        """Return the report against baselines, and against `before`, the checkout of what is called `base`."""
+        pairs = [(name, self._baselines.get(name, "")) for name in self._experiments]
+        results = {name: self._reader.read(name) for pair in pairs for name in pair if name}
+        evidence, missing = dict[str, Evidence](), list[str]()
+        if before:
+            then, evidence, missing = self._read_before(before, base)
+            results |= then
+            titles = ((name, f"{name} at {base}") for name in self._experiments)
+            pairs += [(name, title) for name, title in titles if title in then]
+        rows = [compare([results[name], *_list(results.get(other))], {name: other})[0] for name, other in pairs]
+        findings = build_findings(
+            rows,
+            results,
+            lambda name: evidence[name] if name in evidence else self._reader.find_evidence(name),
+            self._find_smallest,
+        )
+        baselines = dict.fromkeys(other for _, other in pairs if other and other not in self._experiments)
+        notes = [*missing, *(note for name in baselines for note in _note(results[name])), *list_notes(rows)]
+        return Report(findings, list(dict.fromkeys(notes)), list(self._check_gates()))
+
+    def _find_smallest(self, name: str, metric: str) -> float:
+        return reporting.find_smallest(self._experiments[name].section(reporting.SECTION), metric)
+
+    def _read_before(self, before: Project, base: str) -> tuple[dict[str, Result], dict[str, Evidence], list[str]]:
+        """Return results and evidence of the experiments as they were, by title, and what is missing."""
+        results, evidence, missing = dict[str, Result](), dict[str, Evidence](), list[str]()
+        for name in self._experiments:
+            title = f"{name} at {base}"
+            try:
+                there = {name: before.experiments.get(name)} if name in before.experiments.names() else {}
+                reader = ResultReader(before, there, self._project.cache)
+            except ConfigError:
+                there = {}
+            if not there:
+                missing.append(f"{name} is not there at {base}, or not sound")
+                continue
+            results[title] = replace(reader.read(name), experiment=title)
+            evidence[title] = reader.find_evidence(name)
+        return results, evidence, missing
+
+    def _check_gates(self) -> Iterable[Outcome]:
+        for name, experiment in self._experiments.items():
+            for gate in experiment.gates:
+                yield self._check_gate(name, experiment, gate)
+
+    def _check_gate(self, name: str, experiment: Experiment, gate: Gate) -> Outcome:
+        result = self._reader.read(name)
+        if not gate.baseline:
+            return check_bound(gate, compare([result], {})[0], self._reader.read_performance(name))
+        parent = experiment.parent.name if experiment.parent else ""
+        other = parent if gate.baseline == PARENT else gate.baseline
+        if not other or other == name:
+            return Outcome(name, gate, True, "it is the baseline itself")
+        theirs = self._reader.read(other)
+        row = compare([result, theirs], {name: other})[0]
+        direction = result.certificate.get("metrics", {}).get(gate.metric, {}).get("direction", "")
+        return check_no_worse(gate, row, direction, theirs.fault or theirs.staleness)
+
+
+def _note(baseline: Result) -> Iterable[str]:
+    """Yield why nothing is compared with a baseline, where that is so."""
+    if baseline.fault:
+        yield f"{baseline.experiment}: no baseline yet: {baseline.fault}"
+    elif baseline.staleness:
+        yield f"{baseline.experiment} is out of date: {baseline.staleness}"
+
+
+def _list(result: Result | None) -> list[Result]:
+    return [result] if result else []
