@@ -25,6 +25,11 @@ class ConvNet(Model):
 
     def __init__(self, config: Config, metadata: Metadata) -> None:
         super().__init__()
+        if len(metadata.input_shape) != 3:
+            wanted = (
+                "wanted images (channels, height, width); for a table, say, components: {model: common.zoo.mlp:MLP}"
+            )
+            raise ValueError(f"found inputs of shape {metadata.input_shape}, {wanted}")
         num_inputs, height, width = metadata.input_shape
         self.features = nn.Sequential(
             *self.block(num_inputs, config.channels),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.errors import suggest
 from pipeline.gates import Gate
 from pipeline.results import Row, format_delta
 
@@ -26,7 +27,8 @@ def check_bound(gate: Gate, row: Row, performance: Mapping[str, Any]) -> Outcome
         return Outcome(row.experiment, gate, False, f"no present result: {why}")
     values = {**_flatten(performance), **row.metrics}
     if gate.metric not in values:
-        return Outcome(row.experiment, gate, False, f"there is no '{gate.metric}', but {', '.join(sorted(values))}")
+        known = suggest(gate.metric, sorted(values)) or f"; there are {', '.join(sorted(row.metrics))}"
+        return Outcome(row.experiment, gate, False, f"there is no '{gate.metric}'{known}")
     value = values[gate.metric]
     slack = _SLACK * max(1.0, abs(gate.number))
     is_passed = {

@@ -8,7 +8,8 @@ from scipy.special import stdtrit  # of scipy.stats, which takes a second to imp
 
 CONFIDENCE = 0.95
 _NUM_RESAMPLES = 4000
-_NUM_DRAWN = 2**22  # numbers that are drawn at once
+_NUM_DRAWN = 2**20  # numbers that are drawn at once
+_NUM_AT_ONCE = 256  # comparisons whose resamples are sorted at once
 _MAX_SAMPLES = 20_000  # above, the mean is as good as normal, and resampling takes seconds
 
 
@@ -41,9 +42,11 @@ def resample_pairs(differences: Sequence[np.ndarray]) -> list[Interval]:
     for shape, places in by_shape.items():
         stacked = np.stack([differences[place] for place in places])
         means = _draw_means(stacked) if shape[1] <= _MAX_SAMPLES else _draw_normal(stacked)
-        edges = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-        for place, low, high in zip(places, *edges.tolist(), strict=True):
-            found[place] = Interval(low, high, shape[1], shape[0])
+        for start in range(0, len(places), _NUM_AT_ONCE):
+            some = slice(start, start + _NUM_AT_ONCE)
+            edges = np.quantile(means[:, some], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+            for place, low, high in zip(places[some], *edges.tolist(), strict=True):
+                found[place] = Interval(low, high, shape[1], shape[0])
     return [found[place] for place in range(len(differences))]
 
 
@@ -59,15 +62,15 @@ def _draw_means(values: np.ndarray) -> np.ndarray:
     """Return (resamples, comparisons): means of resamples of (comparisons, seeds, samples)."""
     _, num_seeds, num_samples = values.shape
     generator = np.random.default_rng((num_seeds, num_samples))
-    means = []
-    at_once = max(1, _NUM_DRAWN // num_samples)
+    means = np.empty((_NUM_RESAMPLES, len(values)))
+    at_once = max(1, min(_NUM_AT_ONCE, _NUM_DRAWN // num_samples))
     for start in range(0, _NUM_RESAMPLES, at_once):
-        count = min(at_once, _NUM_RESAMPLES - start)
-        samples = _draw_weights(generator, count, num_samples)
-        seeds = _draw_weights(generator, count, num_seeds) if num_seeds > 1 else np.ones((count, 1))
-        by_seed = np.einsum("rn,csn->rcs", samples, values, optimize=True)
-        means.append(np.einsum("rs,rcs->rc", seeds, by_seed))
-    return np.concatenate(means)
+        some = means[start : start + at_once]
+        samples = _draw_weights(generator, len(some), num_samples)
+        seeds = _draw_weights(generator, len(some), num_seeds) if num_seeds > 1 else np.ones((len(some), 1))
+        by_seed = np.tensordot(samples, values, axes=(1, 2))
+        np.einsum("rs,rcs->rc", seeds, by_seed, out=some)
+    return means
 
 
 def _draw_normal(values: np.ndarray) -> np.ndarray:

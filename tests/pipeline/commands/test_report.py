@@ -263,7 +263,8 @@ def test_gate_is_passed(reported: Checkout, force: Force, line: str, has: str) -
     [
         ("accuracy >= 0.95", "0.9"),
         ("accuracy > 0.9", "0.9"),
-        ("f1 > 0", "there is no 'f1', but accuracy, cross_entropy"),
+        ("f1 > 0", "there is no 'f1'; there are accuracy, cross_entropy"),
+        ("acuracy > 0", "there is no 'acuracy'; did you mean 'accuracy'?"),
     ],
 )
 def test_gate_that_is_not_passed_is_exit_code_7(reported: Checkout, force: Force, line: str, has: str) -> None:
