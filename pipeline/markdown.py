@@ -6,7 +6,7 @@ from itertools import pairwise
 from math import isfinite
 from typing import Any
 
-from pipeline.comments import escape_cell, escape_text
+from pipeline.escaping import escape_cell, escape_text
 from pipeline.results import Row, format_delta, list_notes
 from pipeline.statuses import Status
 

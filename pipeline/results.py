@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.certificates import find_differences, is_older
 from pipeline.ownership import Stage, folder_of
 from pipeline.validation import find_faults
-from pipeline.workspace import read_json
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,25 @@ def read_result(root: Path, experiment: str, evaluate: Stage, staleness: str) ->
     documents = {}
     for name in ("metrics", "certificate"):
         path = folder / f"{name}.json"
-        documents[name] = read_json(path)
-        if documents[name] is None:
-            word = "cannot be read" if path.exists() else "is missing"
-            return Result(experiment, {}, {}, f"no result: {path.relative_to(root)} {word}")
-        if name == "certificate" and is_older(documents[name]):
-            continue  # its metrics can be read all the same
-        faults = find_faults(name, documents[name])
-        if faults:
-            return Result(experiment, {}, {}, f"no result: {path.relative_to(root)} {faults[0]}")
+        try:
+            documents[name], fault = _check(name, path.read_bytes())
+        except OSError as error:
+            fault = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+        if fault:
+            return Result(experiment, {}, {}, f"no result: {path.relative_to(root)} {fault}")
     return Result(experiment, documents["metrics"], documents["certificate"], staleness=staleness)
+
+
+@cache
+def _check(name: str, content: bytes) -> tuple[Any, str]:
+    """Return the document in a file, and what is wrong with it; of equal files, as certificates often are, once."""
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return None, "cannot be read"
+    if name == "certificate" and is_older(document):
+        return document, ""  # its metrics can be read all the same
+    return document, next(iter(find_faults(name, document)), "")
 
 
 def read_history(root: Path, experiment: str) -> list[dict[str, Any]]:

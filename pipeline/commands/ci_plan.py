@@ -10,9 +10,9 @@ import click
 
 from pipeline.changes import Change
 from pipeline.commands.plan import find_changes_since
-from pipeline.comments import escape_cell, escape_text
 from pipeline.costs import estimate_s, format_s
 from pipeline.errors import ConfigError, ForceError, Problem
+from pipeline.escaping import escape_cell, escape_text
 from pipeline.events import Event, parse_event
 from pipeline.experiments import Experiment
 from pipeline.matrix import Entry, Matrix, build_matrix

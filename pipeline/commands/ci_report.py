@@ -14,9 +14,10 @@ import click
 from pipeline.commands.ci_plan import read_event
 from pipeline.commands.ci_results import select_results
 from pipeline.commands.plan import find_changes_since
-from pipeline.comments import build_body, escape_cell
+from pipeline.comments import build_body
 from pipeline.comparison import compare_experiments
 from pipeline.errors import ConfigError, Problem, PublishError, ToolError
+from pipeline.escaping import escape_cell
 from pipeline.events import Event, OpenPullRequest
 from pipeline.experiments import Experiment
 from pipeline.markdown import render_report

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipeline.comments import escape_cell
+from pipeline.escaping import escape_cell
 from pipeline.reports.findings import Finding
 from pipeline.reports.gating import Outcome
 from pipeline.results import format_delta
