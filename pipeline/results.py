@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,23 @@ def _check(name: str, content: bytes) -> tuple[Any, str]:
     """Return the document in a file, and what is wrong with it; of equal files, as certificates often are, once."""
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, "cannot be read"
     if name == "certificate" and is_older(document):
-        return document, ""  # its metrics can be read all the same
-    return document, next(iter(find_faults(name, document)), "")
+        return {"version": document["version"]}, ""  # its metrics can be read all the same
+    return document, next(iter(find_faults(name, document)), "") or _find_infinite(name, document)
+
+
+def _find_infinite(name: str, document: Mapping[str, Any]) -> str:
+    """Return which metric is no number to compute with."""
+    for metric, value in document.items() if name == "metrics" else ():
+        try:
+            is_finite = isfinite(value)
+        except OverflowError:
+            is_finite = False
+        if not is_finite:
+            return f"'{metric}' is not finite"
+    return ""
 
 
 def read_history(root: Path, experiment: str) -> list[dict[str, Any]]:

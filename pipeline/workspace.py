@@ -117,5 +117,5 @@ def read_json(path: Path) -> Any:
     """Read a JSON file; None where it is missing or no JSON."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None

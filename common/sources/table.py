@@ -97,11 +97,16 @@ class Table(Source):
         types |= {column: pa.float32() for column in inputs if _is_number(types[column])}
         types |= {column: pa.string() for column in (self.id, self.group, self.split, *self.one_hot) if column}
         convert = csv.ConvertOptions(column_types=types)
-        names = None  # the first line has them
+        names, num_read = None, 0  # the first line has them
         for lines in _read_lines(path):  # of a stream, pyarrow would parse one block at a time
-            read = csv.ReadOptions(block_size=_BLOCK_BYTES // 2, column_names=names)
-            yield from csv.read_csv(pa.py_buffer(lines), read, parse, convert).combine_chunks().to_batches()
-            names = schema.names
+            if b'"' in lines:
+                yield from _stream_csv(path, num_read, names, parse.delimiter, convert)
+                return
+            if lines.strip(b"\r\n"):
+                read = csv.ReadOptions(block_size=_BLOCK_BYTES // 2, column_names=names)
+                yield from csv.read_csv(pa.py_buffer(lines), read, parse, convert).combine_chunks().to_batches()
+                names = schema.names
+            num_read += len(lines)
 
     def _choose_inputs(self, columns: Sequence[str]) -> list[str]:
         named = {*self._list_targets(), self.id, self.group, self.split, self.time}
@@ -218,19 +223,35 @@ def _list_files(path: Path) -> list[Path]:
 
 
 def _read_lines(path: Path) -> Iterator[bytes]:
-    """Yield whole lines, about `_BLOCK_BYTES` at once. Raises BadSourceError for a line that is longer."""
+    """Yield whole lines, about `_BLOCK_BYTES` at once, and last of all what begins with a line and has a quote in it.
+
+    Where lines end then, only a parser knows: values in quotes may have several. Raises BadSourceError for a line that
+    is longer.
+    """
     rest = b""
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             block = rest + block
+            if b'"' in block:
+                yield block
+                return
             end = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
             if not end and len(block) > _BLOCK_BYTES:
                 raise BadSourceError(f"{path} has a line of more than {_BLOCK_BYTES} bytes")
-            if block[:end].strip():
-                yield block[:end]
+            yield block[:end]
             rest = block[end:]
-    if rest.strip():
-        yield rest
+    yield rest
+
+
+def _stream_csv(
+    path: Path, start: int, names: Sequence[str] | None, delimiter: str, convert: csv.ConvertOptions
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows from a byte on, where values may have several lines."""
+    with path.open("rb") as file:
+        file.seek(start)
+        read = csv.ReadOptions(block_size=_BLOCK_BYTES, column_names=names)
+        parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+        yield from csv.open_csv(file, read, parse, convert)
 
 
 @contextmanager

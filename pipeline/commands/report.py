@@ -93,7 +93,10 @@ def _print(report: Report, form: str) -> None:
             click.echo()
             print_table(
                 ("gate of", "gate", "has", "passed"),
-                [[o.experiment, o.gate.text, o.text, "yes" if o.is_passed else "no"] for o in report.outcomes],
+                [
+                    [*map(escape_line, (o.experiment, o.gate.text, o.text)), "yes" if o.is_passed else "no"]
+                    for o in report.outcomes
+                ],
             )
 
 
@@ -101,7 +104,8 @@ def _close(outcomes: Sequence[Outcome]) -> None:
     """Raise GateError where one is not passed."""
     failed = [outcome for outcome in outcomes if not outcome.is_passed]
     if not failed:
-        click.echo(f"{len(outcomes)} gates are passed" if outcomes else "there are no gates", err=True)
+        passed = f"{len(outcomes)} gates are passed" if len(outcomes) > 1 else "the gate is passed"
+        click.echo(passed if outcomes else "there are no gates", err=True)
         return
     first = failed[0]
     more = f", and {len(failed) - 1} more of {len(outcomes)} gates fail" if len(failed) > 1 else ""

@@ -1,6 +1,7 @@
 """What each metric of a result says beside its baseline: difference, interval, verdict."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from pipeline.reports.intervals import Interval, pair_seeds, resample_pairs
 from pipeline.reports.judging import Judgement, judge
 from pipeline.reports.scores import SampleScores, read_scores
 from pipeline.results import Result, Row
+from pipeline.validation import find_faults
 from pipeline.workspace import read_json
 
 _TOLERANCE = 1e-5  # between a metric in single precision and the mean of scores in double
@@ -25,7 +27,7 @@ class Finding:
     metric: str
     unit: str
     direction: str  # max or min; empty where no certificate says
-    value: float  # the mean of the seeds that are paired, where there are several
+    value: float  # the mean of the seeds that both have
     baseline_value: float | None = None
     delta: float | None = None  # only where the two compare
     interval: Interval | None = None
@@ -40,16 +42,18 @@ class Evidence(NamedTuple):
     scores: SampleScores | None
     fault: str = ""  # why there are no scores
 
+    def values(self, metric: str) -> dict[int, float]:
+        """Return a metric by seed."""
+        return {seed: values[metric] for seed, values in self.seeds.items() if metric in values}
 
-def read_evidence(folder: Path, paths: Iterable[Path], certificate: Mapping[str, Any]) -> Evidence:
-    """Return what is in an experiment's folder, with the scores in the first of the paths that is there."""
-    seed = certificate.get("seed", 0)
+
+def read_evidence(folder: Path, predictions: Path | None, certificate: Mapping[str, Any]) -> Evidence:
+    """Return what is in an experiment's folder, with the scores in `predictions`, None where these are not here."""
     seeds = _read_seeds(folder / "outputs/evaluate/seeds.json")
-    path = next((path for path in paths if path.exists()), None)
-    if path is None:
+    if predictions is None:
         return Evidence(seeds, None, "its predictions are not here: dvc pull brings them")
     try:
-        return Evidence(seeds, read_scores(path, seed))
+        return Evidence(seeds, read_scores(predictions, certificate.get("seed", 0)))
     except (ValueError, OSError) as error:
         return Evidence(seeds, None, f"its predictions cannot be read: {error}")
 
@@ -89,10 +93,7 @@ class _Pair:
         self._definition: str = certificate["metrics"][finding.metric]["definition"]
         self._evidence = find_evidence(finding.experiment), find_evidence(finding.baseline)
         self._fault = ""
-        mine, others = (
-            {seed: values[finding.metric] for seed, values in evidence.seeds.items() if finding.metric in values}
-            for evidence in self._evidence
-        )
+        mine, others = (evidence.values(finding.metric) for evidence in self._evidence)
         self._seeds = sorted(mine.keys() & others.keys())
         self._values = [mine[seed] for seed in self._seeds], [others[seed] for seed in self._seeds]
 
@@ -105,24 +106,33 @@ class _Pair:
         if not np.array_equal(ours.ids, theirs.ids):
             self._fault = "the predictions are of other samples than the metrics"
             return None
+        if not self._seeds:
+            self._fault = "no seed in common"
+            return None
         mine, others = (scores.of(self._finding.metric, self._definition) for scores in (ours, theirs))
-        if not self._seeds or not all(seed in mine and seed in others for seed in self._seeds):
-            self._fault = "one seed, and no score of each sample"
+        if not all(seed in mine and seed in others for seed in self._seeds):
+            self._fault = "no score of each sample" + (", and one seed" if len(self._seeds) == 1 else "")
+            return None
+        if len(ours.ids) < 2:
+            self._fault = "one test sample"
             return None
         for scores, values in zip((mine, others), self._values, strict=True):
             for seed, value in zip(self._seeds, values, strict=True):
-                if abs(scores[seed].mean() - value) > _TOLERANCE * max(1.0, abs(value)):
+                scale = max(abs(value), float(np.abs(scores[seed]).mean()))
+                if not abs(scores[seed].mean() - value) <= _TOLERANCE * scale:
                     self._fault = "the metric is not the mean of its scores"
                     return None
         return np.stack([mine[seed] - others[seed] for seed in self._seeds])
 
     def judge(self, interval: Interval | None, smallest: float) -> Finding:
-        """Return the finding with its verdict."""
+        """Return the finding with its verdict; its values are those of the seeds that both have."""
         finding = self._finding
-        if len(self._seeds) > 1:
+        if self._seeds:
             value, other = (sum(values) / len(values) for values in self._values)
             finding = replace(finding, value=value, baseline_value=other, delta=value - other)
-            interval = interval or pair_seeds(*self._values)
+        if interval is None and len(self._seeds) > 1:
+            interval = pair_seeds(*self._values)
+            self._fault += "" if interval else ", and all seeds differ by the same"
         assert finding.delta is not None
         judgement = judge(finding.delta, interval, finding.direction, smallest, f"no interval: {self._fault}")
         return replace(finding, interval=interval, judgement=judgement)
@@ -145,7 +155,9 @@ def _describe(row: Row, results: Mapping[str, Result], metric: str) -> Finding:
 
 
 def _read_seeds(path: Path) -> dict[int, Mapping[str, float]]:
+    """Return the metrics of each seed; nothing where the file is missing, or not as its schema says."""
     document = read_json(path)
-    if not isinstance(document, Mapping):
+    if document is None or find_faults("seeds", document):
         return {}
-    return {int(seed): values for seed, values in document.items() if seed.isdigit() and isinstance(values, Mapping)}
+    finite = all(math.isfinite(value) for values in document.values() for value in values.values())
+    return {int(seed): values for seed, values in document.items()} if finite else {}

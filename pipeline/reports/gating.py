@@ -1,14 +1,37 @@
 """Whether results pass the gates of their experiments."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import suggest
 from pipeline.gates import Gate
-from pipeline.results import Row, format_delta
+from pipeline.results import Result, Row, format_delta
 
+PERFORMANCE = "outputs/evaluate/performance.json"
 _SLACK = 1e-9  # of what the same numbers, computed otherwise, differ by
+_FRACTION = "fraction"  # the unit of what has percents and points
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric of a result."""
+
+    result: Result
+    seeds: Mapping[int, float]
+    unit: str
+    direction: str
+
+    @property
+    def fault(self) -> str:
+        """Why nothing can be said of it; empty where something can."""
+        why = self.result.fault or self.result.staleness
+        return f"no present result: {why}" if why else ""
+
+    def value(self, metric: str) -> float | None:
+        """Return the mean over seeds, or what metrics.json has; None where it is not there."""
+        return sum(self.seeds.values()) / len(self.seeds) if self.seeds else self.result.metrics.get(metric)
 
 
 @dataclass(frozen=True)
@@ -21,15 +44,23 @@ class Outcome:
     text: str
 
 
-def check_bound(gate: Gate, row: Row, performance: Mapping[str, Any]) -> Outcome:
+def check_bound(gate: Gate, ours: Measured, performance: Mapping[str, Any] | None) -> Outcome:
     """Say whether a result reaches a number; it may be one of performance.json, by its dotted name."""
-    if why := row.fault or row.staleness:
-        return Outcome(row.experiment, gate, False, f"no present result: {why}")
-    values = {**_flatten(performance), **row.metrics}
-    if gate.metric not in values:
-        known = suggest(gate.metric, sorted(values)) or f"; there are {', '.join(sorted(row.metrics))}"
-        return Outcome(row.experiment, gate, False, f"there is no '{gate.metric}'{known}")
-    value = values[gate.metric]
+    if ours.fault:
+        return _fail(gate, ours, ours.fault)
+    measured = _flatten(performance or {})
+    value = ours.value(gate.metric)
+    if value is None:
+        value = measured.get(gate.metric)
+    if value is None:
+        known = [*ours.result.metrics, *measured]
+        absent = "" if performance is not None else "; performance.json is not here: dvc pull brings it"
+        there = suggest(gate.metric, known) or f"; there are {', '.join(sorted(ours.result.metrics))}"
+        return _fail(gate, ours, f"there is no '{gate.metric}'{there}{absent}")
+    if gate.is_percent and ours.unit != _FRACTION:
+        return _fail(gate, ours, f"percents are of fractions, and '{gate.metric}' is none")
+    if not math.isfinite(value):
+        return _fail(gate, ours, f"{value}")
     slack = _SLACK * max(1.0, abs(gate.number))
     is_passed = {
         ">=": value >= gate.number - slack,
@@ -37,20 +68,35 @@ def check_bound(gate: Gate, row: Row, performance: Mapping[str, Any]) -> Outcome
         ">": value > gate.number,
         "<": value < gate.number,
     }[gate.sign]
-    return Outcome(row.experiment, gate, is_passed, f"{value:.6g}")
+    return Outcome(ours.result.experiment, gate, is_passed, f"{value:.6g}")
 
 
-def check_no_worse(gate: Gate, row: Row, direction: str, baseline_fault: str = "") -> Outcome:
-    """Say whether a result is no worse than that of the row's baseline, which the gate names."""
-    if why := row.fault or row.staleness:
-        return Outcome(row.experiment, gate, False, f"no present result: {why}")
-    if gate.metric in row.deltas:
-        delta = row.deltas[gate.metric]
-        worse_by = -delta if direction == "max" else delta
-        is_passed = worse_by <= gate.number + _SLACK
-        return Outcome(row.experiment, gate, is_passed, f"{format_delta(delta)} against {row.baseline}")
-    why = baseline_fault or "; ".join(row.differences.get(gate.metric, [f"not both have '{gate.metric}'"]))
-    return Outcome(row.experiment, gate, False, f"does not compare with {row.baseline or 'a parent'}: {why}")
+def check_no_worse(gate: Gate, ours: Measured, theirs: Measured, row: Row) -> Outcome:
+    """Say whether a result is no worse than another; `row` has ours beside theirs, and says whether they compare."""
+    if ours.fault:
+        return _fail(gate, ours, ours.fault)
+    if gate.is_percent and ours.unit != _FRACTION:
+        return _fail(gate, ours, f"points are of fractions, and '{gate.metric}' is none")
+    other = theirs.result.experiment
+    if other == ours.result.experiment:
+        if ours.value(gate.metric) is None:
+            return _fail(gate, ours, f"there is no '{gate.metric}'")
+        return Outcome(other, gate, True, "it is the baseline itself")
+    if gate.metric not in row.deltas:
+        known = row.differences.get(gate.metric, [f"not both have '{gate.metric}'"])
+        why = theirs.result.fault or theirs.result.staleness or "; ".join(known)
+        return _fail(gate, ours, f"does not compare with {other}: {why}")
+    seeds = ours.seeds.keys() & theirs.seeds.keys()
+    delta = row.deltas[gate.metric]
+    if seeds:
+        delta = sum(ours.seeds[seed] - theirs.seeds[seed] for seed in sorted(seeds)) / len(seeds)
+    worse_by = -delta if ours.direction == "max" else delta
+    is_passed = worse_by <= gate.number + _SLACK
+    return Outcome(ours.result.experiment, gate, is_passed, f"{format_delta(delta)} against {other}")
+
+
+def _fail(gate: Gate, ours: Measured, text: str) -> Outcome:
+    return Outcome(ours.result.experiment, gate, False, text)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import hypot
 
 import numpy as np
 
@@ -11,6 +12,7 @@ _NUM_RESAMPLES = 4000
 _NUM_DRAWN = 2**20  # numbers that are drawn at once
 _NUM_AT_ONCE = 256  # comparisons whose resamples are sorted at once
 _MAX_SAMPLES = 20_000  # above, the mean is as good as normal, and resampling takes seconds
+_NORMAL_QUANTILE = 1.959964  # of (1 + CONFIDENCE) / 2
 
 
 @dataclass(frozen=True)
@@ -21,70 +23,83 @@ class Interval:
     high: float
     num_samples: int  # paired; 0 where only the metrics of seeds were
     num_seeds: int
-
-    @property
-    def half_width(self) -> float:
-        """Half of its width."""
-        return (self.high - self.low) / 2
+    num_differing: int = 0  # samples whose scores differ
+    sample_width: float = 0.0  # half of the width that the choice of samples alone makes
+    seed_width: float = 0.0  # the same of seeds
 
 
 def resample_pairs(differences: Sequence[np.ndarray]) -> list[Interval]:
-    """Return the interval of the mean of each (seeds, samples) float64, by a paired bootstrap (Efron 1979).
+    """Return the interval of the mean of each (seeds, samples) float64, of two samples or more.
 
-    Samples, and seeds where there are several, are drawn with replacement; the interval is between the percentiles. The
-    same draws serve all that have as many of both, so that a thousand take hardly longer than one, and each comes to
-    the same, but for the last bits, whatever else is asked for.
+    Samples are drawn with replacement, each with the mean of its seeds, by a paired bootstrap (Efron 1979); the
+    interval is between the percentiles. Where there are several seeds, it is wider by the t interval of their means: a
+    bootstrap of two or three would be far too narrow. The same draws serve all that have as many samples, so that a
+    thousand take hardly longer than one, and each comes to the same, but for the last bits, whatever else is asked for.
     """
-    found: dict[int, Interval] = {}
-    by_shape: dict[tuple[int, ...], list[int]] = {}
+    edges: dict[int, tuple[float, float]] = {}
+    by_size: dict[int, list[int]] = {}
     for place, values in enumerate(differences):
-        by_shape.setdefault(values.shape, []).append(place)
-    for shape, places in by_shape.items():
-        stacked = np.stack([differences[place] for place in places])
-        means = _draw_means(stacked) if shape[1] <= _MAX_SAMPLES else _draw_normal(stacked)
-        for start in range(0, len(places), _NUM_AT_ONCE):
-            some = slice(start, start + _NUM_AT_ONCE)
-            edges = np.quantile(means[:, some], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-            for place, low, high in zip(places[some], *edges.tolist(), strict=True):
-                found[place] = Interval(low, high, shape[1], shape[0])
-    return [found[place] for place in range(len(differences))]
+        by_size.setdefault(values.shape[1], []).append(place)
+    for size, places in by_size.items():
+        averaged = np.stack([differences[place].mean(axis=0) for place in places])
+        found = _resample(averaged) if size <= _MAX_SAMPLES else _approximate(averaged)
+        edges |= {place: (low, high) for place, low, high in zip(places, *found.tolist(), strict=True)}
+    return [_widen(values, *edges[place]) for place, values in enumerate(differences)]
 
 
-def pair_seeds(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
-    """Return the interval of the mean difference of a metric over two seeds or more, each paired with itself, by t."""
+def pair_seeds(ours: Sequence[float], theirs: Sequence[float]) -> Interval | None:
+    """Return the interval of the mean difference of a metric over two seeds or more, each paired with itself, by t.
+
+    None where all differ by the same: how much seeds scatter is not known then.
+    """
     differences = np.subtract(ours, theirs)
-    mean, error = differences.mean(), differences.std(ddof=1) / len(differences) ** 0.5
+    width = _find_seed_width(differences)
+    mean = float(differences.mean())
+    return Interval(mean - width, mean + width, 0, len(differences), seed_width=width) if width else None
+
+
+def _widen(values: np.ndarray, low: float, high: float) -> Interval:
+    num_seeds, num_samples = values.shape
+    mean = float(values.mean())
+    below, above = max(0.0, mean - low), max(0.0, high - mean)
+    seed_width = _find_seed_width(values.mean(axis=1)) if num_seeds > 1 else 0.0
+    return Interval(
+        mean - hypot(below, seed_width),
+        mean + hypot(above, seed_width),
+        num_samples,
+        num_seeds,
+        int(values.any(axis=0).sum()),
+        (below + above) / 2,
+        seed_width,
+    )
+
+
+def _find_seed_width(means: np.ndarray) -> float:
+    """Return half of the width of the t interval of the mean of one number a seed."""
     special = importlib.import_module("scipy.special")  # slow, and few reports need it; scipy.stats is much slower
-    half_width = special.stdtrit(len(differences) - 1, (1 + CONFIDENCE) / 2) * error
-    return Interval(float(mean - half_width), float(mean + half_width), 0, len(differences))
+    error = means.std(ddof=1) / len(means) ** 0.5
+    return float(special.stdtrit(len(means) - 1, (1 + CONFIDENCE) / 2) * error)
 
 
-def _draw_means(values: np.ndarray) -> np.ndarray:
-    """Return (resamples, comparisons): means of resamples of (comparisons, seeds, samples)."""
-    _, num_seeds, num_samples = values.shape
-    generator = np.random.default_rng((num_seeds, num_samples))
+def _resample(values: np.ndarray) -> np.ndarray:
+    """Return (2, comparisons): the percentiles of means of resamples of (comparisons, samples)."""
+    num_samples = values.shape[1]
+    generator = np.random.default_rng(num_samples)
     means = np.empty((_NUM_RESAMPLES, len(values)))
     at_once = max(1, min(_NUM_AT_ONCE, _NUM_DRAWN // num_samples))
     for start in range(0, _NUM_RESAMPLES, at_once):
         some = means[start : start + at_once]
-        samples = _draw_weights(generator, len(some), num_samples)
-        seeds = _draw_weights(generator, len(some), num_seeds) if num_seeds > 1 else np.ones((len(some), 1))
-        by_seed = np.tensordot(samples, values, axes=(1, 2))
-        np.einsum("rs,rcs->rc", seeds, by_seed, out=some)
-    return means
+        drawn = generator.integers(0, num_samples, (len(some), num_samples))
+        drawn += np.arange(len(some))[:, None] * num_samples
+        weights = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape) / num_samples
+        np.matmul(weights, values.T, out=some)
+    quantiles = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    starts = range(0, len(values), _NUM_AT_ONCE)
+    parts = [np.quantile(means[:, start : start + _NUM_AT_ONCE], quantiles, axis=0) for start in starts]
+    return np.concatenate(parts, axis=1)
 
 
-def _draw_normal(values: np.ndarray) -> np.ndarray:
-    """Return the same of samples too many to draw: their mean is as good as normal."""
-    _, num_seeds, num_samples = values.shape
-    generator = np.random.default_rng((num_seeds, num_samples))
-    by_seed = values.mean(axis=2)
-    seeds = _draw_weights(generator, _NUM_RESAMPLES, num_seeds) if num_seeds > 1 else np.ones((_NUM_RESAMPLES, 1))
-    error = values.mean(axis=1).std(axis=1, ddof=1) / num_samples**0.5
-    return np.asarray(seeds @ by_seed.T + generator.standard_normal((_NUM_RESAMPLES, len(values))) * error)
-
-
-def _draw_weights(generator: np.random.Generator, count: int, size: int) -> np.ndarray:
-    """Return (count, size): how often each of `size` things is drawn in `size` draws, as shares."""
-    drawn = generator.integers(0, size, (count, size)) + np.arange(count)[:, None] * size
-    return np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size) / size
+def _approximate(values: np.ndarray) -> np.ndarray:
+    """Return the same of samples too many to draw."""
+    mean, error = values.mean(axis=1), values.std(axis=1, ddof=1) / values.shape[1] ** 0.5
+    return np.stack([mean - _NORMAL_QUANTILE * error, mean + _NORMAL_QUANTILE * error])

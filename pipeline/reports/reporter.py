@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pipeline import reporting
@@ -12,7 +13,7 @@ from pipeline.experiments import Experiment
 from pipeline.gates import PARENT, Gate
 from pipeline.project import Project
 from pipeline.reports.findings import Evidence, Finding, build_findings, read_evidence
-from pipeline.reports.gating import Outcome, check_bound, check_no_worse
+from pipeline.reports.gating import PERFORMANCE, Measured, Outcome, check_bound, check_no_worse
 from pipeline.reports.scores import PREDICTIONS
 from pipeline.results import Result, compare, list_notes, read_result
 from pipeline.workspace import read_json
@@ -32,6 +33,7 @@ class ResultReader:
 
     def __init__(self, project: Project, experiments: Mapping[str, Experiment], cache_of_outs: DvcCache) -> None:
         self._root = project.root
+        self._index = project.index
         self._ownership = project.ownership(dict(experiments))
         self._planner = project.planner(self._ownership)
         self._cache = cache_of_outs
@@ -46,17 +48,23 @@ class ResultReader:
 
     def _find_evidence(self, name: str) -> Evidence:
         """Return what the evaluation of an experiment left besides its metrics."""
-        stage = self._ownership.effective(name, "evaluate")
-        md5 = self._planner.recorded_outs(stage).get(PREDICTIONS, "")
-        folder = self._root / stage.folder
-        paths = [folder / PREDICTIONS, *([self._cache.object_path(md5)] if md5 else [])]
-        return read_evidence(folder, paths, self.read(name).certificate)
-
-    def read_performance(self, name: str) -> Mapping[str, Any]:
-        """Return the performance.json of an experiment; empty where there is none."""
         folder = self._root / self._ownership.effective(name, "evaluate").folder
-        document = read_json(folder / "outputs/evaluate/performance.json")
-        return document if isinstance(document, Mapping) else {}
+        return read_evidence(folder, self._find_out(name, PREDICTIONS), self.read(name).certificate)
+
+    def read_performance(self, name: str) -> Mapping[str, Any] | None:
+        """Return the performance.json of an experiment; None where it is not here."""
+        path = self._find_out(name, PERFORMANCE)
+        document = read_json(path) if path else None
+        return document if isinstance(document, Mapping) else None
+
+    def _find_out(self, name: str, out: str) -> Path | None:
+        """Return where an out of an evaluation is, as dvc.lock records it: in the workspace, or in the cache."""
+        stage = self._ownership.effective(name, "evaluate")
+        md5 = self._planner.recorded_outs(stage).get(out)
+        path = f"{stage.folder}/{out}"
+        if md5 and self._index.exists(path) and self._index.md5(path) == md5:
+            return self._root / path
+        return self._cache.object_path(md5) if md5 and self._cache.has(md5) else None
 
 
 class Reporter:
@@ -119,17 +127,21 @@ class Reporter:
                 yield self._check_gate(name, experiment, gate)
 
     def _check_gate(self, name: str, experiment: Experiment, gate: Gate) -> Outcome:
-        result = self._reader.read(name)
+        ours = self._describe(name, gate.metric)
         if not gate.baseline:
-            return check_bound(gate, compare([result], {})[0], self._reader.read_performance(name))
-        parent = experiment.parent.name if experiment.parent else ""
-        other = parent if gate.baseline == PARENT else gate.baseline
-        if not other or other == name:
-            return Outcome(name, gate, True, "it is the baseline itself")
+            return check_bound(gate, ours, self._reader.read_performance(name))
+        other = gate.baseline
+        if other == PARENT:
+            other = experiment.parent.name if experiment.parent else name
         theirs = self._reader.read(other)
-        row = compare([result, theirs], {name: other})[0]
-        direction = result.certificate.get("metrics", {}).get(gate.metric, {}).get("direction", "")
-        return check_no_worse(gate, row, direction, theirs.fault or theirs.staleness)
+        row = compare([self._reader.read(name), theirs], {name: other})[0]
+        return check_no_worse(gate, ours, self._describe(other, gate.metric), row)
+
+    def _describe(self, name: str, metric: str) -> Measured:
+        result = self._reader.read(name)
+        defined = result.certificate.get("metrics", {}).get(metric, {})
+        seeds = self._reader.find_evidence(name).values(metric)
+        return Measured(result, seeds, defined.get("unit", ""), defined.get("direction", ""))
 
 
 def _note(baseline: Result) -> Iterable[str]:

@@ -13,7 +13,7 @@ PREDICTIONS = "outputs/evaluate/predictions.safetensors"
 # What a metric's value is the mean of, where it has no scores of its own name.
 CORRECT = "correct"
 _MEANS_OF_CORRECT = re.compile(r'(Multiclass|Binary)?Accuracy\((?!.*average="(macro|weighted|none)")')
-_NAME = re.compile(r"(?:seed_(\d+)\.)?scores\.(.+)")
+_NAME = re.compile(r"(?:seed_(-?\d+)\.)?scores\.(.+)")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ def read_scores(path: Path, seed: int) -> SampleScores:
     if "ids" not in places:
         raise ValueError("it has no 'ids'")
     ids = _read(path, start, places["ids"], "I64")
+    if ids.ndim != 1 or not ids.size:
+        raise ValueError(f"'ids' has the shape {list(ids.shape)}, wanted one a sample")
     by_seed: dict[int, dict[str, np.ndarray]] = {}
     for name, place in places.items():
         if not (match := _NAME.fullmatch(name)):
@@ -49,6 +51,8 @@ def read_scores(path: Path, seed: int) -> SampleScores:
         scores = _read(path, start, place, "F64")
         if scores.shape != ids.shape:
             raise ValueError(f"'{name}' has the shape {list(scores.shape)}, wanted {list(ids.shape)}: one a sample")
+        if not np.isfinite(scores).all():
+            raise ValueError(f"'{name}' has numbers that are not finite")
         by_seed.setdefault(int(match[1]) if match[1] else seed, {})[match[2]] = scores
     return SampleScores(ids, by_seed)
 

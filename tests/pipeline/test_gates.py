@@ -18,20 +18,36 @@ from tests.checkouts import Checkout
         ("accuracy < -2.5", "<", -2.5, ""),
         ("accuracy no worse than parent", "", 0, "parent"),
         ("accuracy  no worse than wide_net by more than 0.2 points", "", 0.002, "wide_net"),
-        ("accuracy no worse than parent by more than 1 %", "", 0.01, "parent"),
         ("accuracy no worse than parent by more than 0.05", "", 0.05, "parent"),
     ],
 )
 def test_gate_says_what_it_wants(text: str, sign: str, number: float, baseline: str) -> None:
-    assert parse_gate(text) == Gate(text, "accuracy", sign, pytest.approx(number), baseline)  # type: ignore[arg-type]
+    is_percent = "%" in text or "points" in text
+    expected = Gate(text, "accuracy", sign, pytest.approx(number), baseline, is_percent)  # type: ignore[arg-type]
+    assert parse_gate(text) == expected
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "accuracy", "accuracy = 1", "accuracy >= high", ">= 0.9", "accuracy no worse than parent by 2", "a b > 1"],
+    [
+        "",
+        "accuracy",
+        "accuracy = 1",
+        "accuracy >= high",
+        ">= 0.9",
+        "accuracy no worse than parent by 2",
+        "loss no worse than parent by more than 5 %",
+        "a b > 1",
+    ],
 )
 def test_text_that_is_no_gate_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no gate: wanted one as 'accuracy >= 0\.97'"):
+        parse_gate(text)
+
+
+@pytest.mark.parametrize("text", ["accuracy <= 1e999", "accuracy no worse than parent by more than 1e999 points"])
+def test_number_that_is_not_finite_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="1e999 is not finite"):
         parse_gate(text)
 
 

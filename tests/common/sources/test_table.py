@@ -96,6 +96,26 @@ def test_lines_of_every_end_are_read_wherever_a_block_ends(
         path.write_bytes(path.read_bytes().rstrip())
 
 
+@pytest.mark.parametrize("size", [60, 100, 250, 4000])
+def test_values_in_quotes_may_have_several_lines_wherever_a_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(module, "_BLOCK_BYTES", size)
+    path = tmp_path / "notes.csv"
+    plain, quoted = "12,plain\n" * 20, '"3","one\r\ntwo, ""three"""\n' * 20
+    path.write_text(f'x,note\n{plain}{quoted}4,5" pipe\n7,last', newline="")
+    samples = read(Table(str(path), target="note"))
+    assert samples.inputs.flatten().tolist() == [12] * 20 + [3] * 20 + [4, 7]
+    assert samples.targets == ["plain"] * 20 + ['one\r\ntwo, "three"'] * 20 + ['5" pipe', "last"]
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_last_row_of_nothing_but_delimiters_is_a_row(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "numbers.tsv"
+    path.write_text(f"x\ty\n1\t2\n\t{end}")
+    assert read(Table(str(path), missing=0.0)).inputs.tolist() == [[1, 2], [0, 0]]
+
+
 def test_line_is_refused_when_it_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK_BYTES", 100)
     path = tmp_path / "numbers.csv"

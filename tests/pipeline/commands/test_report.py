@@ -74,7 +74,7 @@ def test_each_difference_has_an_interval_and_a_verdict(reported: Checkout, force
     assert 0.05 < x["low"] < 0.1 < x["high"] < 0.15
     assert (x["num_samples"], x["num_seeds"]) == (NUM, 1)
     assert found["x", "cross_entropy"]["verdict"] == "better"
-    assert (y["verdict"], y["text"]) == ("inconclusive", "inconclusive: several seeds would tell more")
+    assert (y["verdict"], y["text"]) == ("inconclusive", "inconclusive: only 2 samples differ")
     assert found["y", "cross_entropy"]["text"] == "equivalent: the same on every sample"
     assert (found["common", "accuracy"]["baseline"], found["common", "accuracy"]["verdict"]) == (None, None)
 
@@ -172,12 +172,58 @@ def test_baseline_without_results_is_named(reported: Checkout, force: Force) -> 
     assert note in ended.out.splitlines()
 
 
-@pytest.mark.parametrize("text", ['{"accuracy": NaN}', '{"accuracy": 0.9', "[]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"accuracy": NaN}',
+        '{"accuracy": 0.9',
+        "[]",
+        '{"accuracy": 1e999}',
+        '{"accuracy": 1' + "0" * 400 + "}",
+        "[" * 10_000,
+    ],
+)
 def test_metrics_that_are_none_are_named(reported: Checkout, force: Force, text: str) -> None:
     reported.write("experiments/x/outputs/evaluate/metrics.json", text)
     ended = force("report", "x", "--gate")
     assert ended.status == 0
     assert "x: no result: experiments/x/outputs/evaluate/metrics.json " in ended.out
+
+
+def test_interval_and_difference_are_of_the_seeds_that_both_have(reported: Checkout, force: Force) -> None:
+    for name, first, accuracies in (("common", 0, {0: 0.95, 1: 0.7}), ("x", 1, {1: 0.85, 2: 0.9})):
+        folder = "common" if name == "common" else f"experiments/{name}"
+        certificate = json.loads((reported.root / folder / "outputs/evaluate/certificate.json").read_text())
+        metrics = {"accuracy": accuracies[first], "cross_entropy": 0.5}
+        write_result(reported, folder, metrics, seed=first, metrics=certificate["metrics"])
+        seeds = {str(seed): {"accuracy": value, "cross_entropy": 0.5} for seed, value in accuracies.items()}
+        reported.write(f"{folder}/outputs/evaluate/seeds.json", json.dumps(seeds))
+        scores = {
+            f"{'' if seed == first else f'seed_{seed}.'}scores.correct": make_scores(value, 0.5)["scores.correct"]
+            for seed, value in accuracies.items()
+        }
+        write_predictions(reported.root / folder / PREDICTIONS, scores)
+        settle(reported, name, folder)
+    row = ask(force, "x")["x", "accuracy"]
+    assert (row["baseline_value"], row["value"], row["num_seeds"]) == (0.7, 0.85, 1)
+    assert row["low"] < row["delta"] < row["high"]
+    assert row["verdict"] == "better"
+
+
+def test_reason_is_named_when_no_seed_is_in_common(reported: Checkout, force: Force) -> None:
+    reported.write("experiments/x/outputs/evaluate/seeds.json", '{"-5": {"accuracy": 0.9, "cross_entropy": 0.3}}')
+    settle(reported, "x", "experiments/x")
+    row = ask(force, "x")["x", "accuracy"]
+    assert (row["delta"], row["text"]) == (pytest.approx(0.1), "no interval: no seed in common")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", '{"²": {"accuracy": 1}}', '{"0": {"accuracy": "high"}}', '{"0": {"accuracy": NaN}}', "[" * 10_000]
+)
+def test_seeds_that_are_none_are_as_if_they_were_not_there(reported: Checkout, force: Force, text: str) -> None:
+    reported.write("experiments/x/outputs/evaluate/seeds.json", text)
+    settle(reported, "x", "experiments/x")
+    assert ask(force, "x")["x", "accuracy"]["text"] == "no interval: no seed in common"
 
 
 def test_faults_of_an_experiment_keep_nobody_from_the_report_on_others(reported: Checkout, force: Force) -> None:
@@ -245,7 +291,9 @@ def gate(checkout: Checkout, *lines: str) -> None:
         ("accuracy >= 0.9", "0.9"),
         ("cross_entropy < 0.31", "0.3"),
         ("accuracy no worse than parent", "+0.1000 against common"),
-        ("cross_entropy no worse than y by more than 1 point", "-0.2000 against y"),
+        ("cross_entropy no worse than y by more than 0.01", "-0.2000 against y"),
+        ("accuracy >= 90 %", "0.9"),
+        ("accuracy no worse than x", "it is the baseline itself"),
         ("latency_ms.one_sample <= 2", "1.5"),
     ],
 )
@@ -265,6 +313,10 @@ def test_gate_is_passed(reported: Checkout, force: Force, line: str, has: str) -
         ("accuracy > 0.9", "0.9"),
         ("f1 > 0", "there is no 'f1'; there are accuracy, cross_entropy"),
         ("acuracy > 0", "there is no 'acuracy'; did you mean 'accuracy'?"),
+        ("cross_entropy <= 100 %", "percents are of fractions, and 'cross_entropy' is none"),
+        ("cross_entropy no worse than y by more than 1 point", "points are of fractions, and 'cross_entropy' is none"),
+        ("f1 no worse than x", "there is no 'f1'"),
+        ("f1 no worse than y", "does not compare with y: not both have 'f1'"),
     ],
 )
 def test_gate_that_is_not_passed_is_exit_code_7(reported: Checkout, force: Force, line: str, has: str) -> None:
@@ -291,6 +343,39 @@ def test_gate_against_a_baseline_is_not_passed_when_it_is_worse_or_nobody_knows(
     )
 
 
+def test_no_gate_is_passed_without_a_result(reported: Checkout, force: Force) -> None:
+    gate(reported, "accuracy no worse than x", "accuracy > 0", "accuracy no worse than common")
+    (reported.root / "experiments/x/outputs/evaluate/metrics.json").unlink()
+    ended = force("report", "x", "--gate")
+    assert ended.status == 7
+    assert [line.split()[-1] for line in ended.out.splitlines()[-3:]] == ["no"] * 3
+
+
+def test_gate_goes_by_no_performance_but_the_recorded_one(reported: Checkout, force: Force) -> None:
+    gate(reported, "latency_ms.one_sample <= 5")
+    path = reported.write("experiments/x/outputs/evaluate/performance.json", '{"latency_ms": {"one_sample": 1.5}}')
+    settle(reported, "x", "experiments/x")
+    recorded = path.read_bytes()
+    path.write_text('{"latency_ms": {"one_sample": 0.0001}}')
+    ended = force("report", "x", "--gate")
+    assert ended.status == 7
+    assert ended.err.splitlines()[0].endswith("; performance.json is not here: dvc pull brings it")
+    (md5,) = (out["md5"] for out in read_lock(reported, "x")["evaluate"]["outs"] if "performance" in out["path"])
+    cached = reported.project().cache.object_path(md5)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    cached.write_bytes(recorded)
+    assert force("report", "x", "--gate").status == 0
+
+
+def test_gate_goes_by_the_mean_of_the_seeds(reported: Checkout, force: Force) -> None:
+    gate(reported, "accuracy >= 0.9")
+    seeds = {str(seed): {"accuracy": value, "cross_entropy": 0.3} for seed, value in enumerate((0.9, 0.8))}
+    reported.write("experiments/x/outputs/evaluate/seeds.json", json.dumps(seeds))
+    settle(reported, "x", "experiments/x")
+    ended = force("report", "x", "--gate")
+    assert (ended.status, ended.err.splitlines()[0]) == (7, "error: x does not pass 'accuracy >= 0.9': 0.85")
+
+
 def test_gate_is_not_passed_when_the_result_is_out_of_date(reported: Checkout, force: Force) -> None:
     gate(reported, "accuracy > 0")
     (reported.root / "experiments/x/evaluator.py").write_text(override("evaluator") + "    flavour = 1\n")
@@ -315,6 +400,17 @@ def test_latex_is_a_tabular_whose_text_is_escaped(reported: Checkout, force: For
     assert lines[-1] == r"\end{tabular}"
 
 
+def test_terminal_is_not_steered_by_what_a_gate_says(reported: Checkout, force: Force) -> None:
+    gate(reported, "accuracy no worse than common")
+    accuracy = make_certificate()["metrics"]["accuracy"]
+    defined = {"accuracy": {**accuracy, "definition": "\x1b[2J\r", "definition_sha256": "e" * 64}}
+    leave(reported, "x", 0.9, 0.3, metrics=defined)
+    ended = force("report", "x", "--gate")
+    assert ended.status == 7
+    assert "definition of accuracy differs" in ended.out
+    assert not {"\x1b", "\r"} & set(ended.out + ended.err)
+
+
 def test_markdown_is_harmless_when_a_metric_has_a_hostile_name(reported: Checkout, force: Force) -> None:
     name = "<script>alert(1)</script>|@team\x1b[31m\n" + "x" * 100_000
     metrics = {name: 0.5}
@@ -322,6 +418,7 @@ def test_markdown_is_harmless_when_a_metric_has_a_hostile_name(reported: Checkou
     for folder, owner in (("common", "common"), ("experiments/x", "x")):
         write_result(reported, folder, metrics, metrics=defined)
         settle(reported, owner, folder)
+    gate(reported, "accuracy no worse than common")
     for form in ("markdown", "terminal", "csv", "latex"):
         ended = force("report", "x", "--format", form)
         assert ended.status == 0, ended.err

@@ -35,14 +35,27 @@ def test_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert 0.91 < share < 0.98
 
 
-def test_interval_is_wider_when_seeds_disagree() -> None:
-    values = draw(1, 500)
-    together = np.repeat(values, 4, axis=0)
-    (agreeing,) = resample_pairs([together])
-    (disagreeing,) = resample_pairs([together + np.array([[-1.0], [0.0], [0.5], [1.0]])])
-    assert agreeing.half_width == pytest.approx(resample_pairs([values])[0].half_width, rel=0.1)
-    assert disagreeing.half_width > 4 * agreeing.half_width
-    assert disagreeing.num_seeds == 4
+def test_interval_is_wider_by_that_of_the_seeds_when_they_disagree() -> None:
+    values, means = draw(1, 500), np.array([[-1.0], [0.0], [0.5], [1.0]])
+    (alone,) = resample_pairs([values])
+    (agreeing,) = resample_pairs([np.repeat(values, 4, axis=0)])
+    (disagreeing,) = resample_pairs([values + means])
+    seeds = pair_seeds(means.flatten().tolist(), [0.0] * 4)
+    assert (agreeing.low, agreeing.high, agreeing.num_seeds) == pytest.approx((alone.low, alone.high, 4))
+    assert seeds is not None
+    assert disagreeing.seed_width == pytest.approx(seeds.seed_width)
+    assert disagreeing.sample_width == pytest.approx(alone.sample_width)
+    mean = values.mean() + means.mean()
+    assert disagreeing.high - mean == pytest.approx(np.hypot(alone.high - values.mean(), seeds.seed_width))
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3, 5])
+def test_interval_of_few_seeds_holds_the_truth_as_often_as_it_says(num_seeds: int) -> None:
+    generator = np.random.default_rng(num_seeds)
+    shape = (300, num_seeds, 200)
+    differences = generator.normal(0, 0.01, (*shape[:2], 1)) + generator.normal(0, 0.05, shape)
+    share = np.mean([found.low <= 0 <= found.high for found in resample_pairs(list(differences))])
+    assert share > 0.93
 
 
 def test_interval_is_the_same_whatever_else_is_asked_for() -> None:
@@ -54,22 +67,27 @@ def test_interval_is_the_same_whatever_else_is_asked_for() -> None:
     assert resample_pairs([]) == []
 
 
-@pytest.mark.parametrize("num_seeds", [1, 3])
-def test_many_samples_have_the_interval_that_few_of_them_would(num_seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = draw(num_seeds, 2000) + np.arange(num_seeds)[:, None] / 10
+def test_many_samples_have_the_interval_that_few_of_them_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = draw(1, 2000)
     (resampled,) = resample_pairs([values])
     monkeypatch.setattr(intervals, "_MAX_SAMPLES", 1000)
     (normal,) = resample_pairs([values])
-    assert (normal.low, normal.high) == pytest.approx((resampled.low, resampled.high), abs=0.1 * resampled.half_width)
+    assert (normal.low, normal.high) == pytest.approx((resampled.low, resampled.high), abs=0.1 * resampled.sample_width)
+    assert resample_pairs([values, values + 1])[0] == normal
 
 
 def test_equal_results_have_an_interval_of_nothing() -> None:
     (found,) = resample_pairs([np.zeros((1, 30))])
-    assert (found.low, found.high) == (0, 0)
+    assert (found.low, found.high, found.num_differing) == (0, 0, 0)
 
 
 def test_seeds_are_paired_as_scipy_does() -> None:
     ours, theirs = [0.9, 0.92, 0.88, 0.91], [0.89, 0.9, 0.875, 0.902]
     found, expected = pair_seeds(ours, theirs), stats.ttest_rel(ours, theirs).confidence_interval(CONFIDENCE)
+    assert found is not None
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert (found.num_samples, found.num_seeds) == (0, 4)
+
+
+def test_seeds_that_differ_by_the_same_have_no_interval() -> None:
+    assert pair_seeds([0.75, 0.5], [0.5, 0.25]) is None
