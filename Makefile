@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install dev run test test-ci test-gpu check lint bench lock clean
+.PHONY: help install dev run test test-ci test-gpu test-vision check lint bench lock clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -27,7 +27,8 @@ run: $(VENV)/ready
 
 #: make test    lint, types and every test: the slow flows, and the workflows with act and Docker
 test: lint
-	pytest -n 2 --dist worksteal -m "not docker and not gpu"
+	pytest -n 2 --dist worksteal -m "not docker and not gpu and not vision"
+	$(MAKE) test-vision
 	$(MAKE) test-ci
 
 #: make test-ci the workflows' tests alone; on Debian, as root, it installs and starts what they need
@@ -38,9 +39,13 @@ test-ci: $(VENV)/ready-dev
 test-gpu: $(VENV)/ready-dev
 	pytest -m gpu tests/common
 
+#: make test-vision the tests of what imports torchvision; it is installed beside .venv for them
+test-vision: $(VENV)/ready-vision
+	PYTHONPATH=$(CURDIR)/$(VENV)/vision python -m pytest -p tests.vision_operators -m vision tests/common
+
 #: make check   lint, types and the fast tests
 check: lint
-	pytest -n 2 --dist worksteal -m "not slow and not docker and not gpu"
+	pytest -n 2 --dist worksteal -m "not slow and not docker and not gpu and not vision"
 
 lint: $(VENV)/ready-dev
 	ruff check . && ruff format --check .
@@ -59,6 +64,8 @@ lock: $(VENV)/ready-dev
 	for name in docker/train .github/actions/setup/plan .github/actions/setup/run; do \
 	    pip-compile $(LOCK_FLAGS) --constraint requirements-dev.lock --output-file $$name.lock $$name.in || exit; \
 	done
+	pip-compile $(LOCK_FLAGS) --constraint requirements-dev.lock --output-file - <(cat tests/vision.in; echo $(TORCH)) \
+	    | awk '/^[a-z]/ { kept = /^(onnx2pytorch|timm|torchvision)==/ } kept' > tests/vision.lock
 	$(PYTHON) docker/lock_cuda.py $(TORCH) docker/train.lock > docker/cuda.lock
 	python -m common.catalog > pipeline/catalog.json
 	python -m common.layers > pipeline/schemas/architecture.schema.json
@@ -79,6 +86,10 @@ $(VENV)/ready: requirements.lock pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/ready-dev: $(VENV)/ready requirements-dev.lock
 	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
+	touch $@
+
+$(VENV)/ready-vision: $(VENV)/ready-dev tests/vision.lock
+	$(PIP) install --no-deps --require-hashes --target $(VENV)/vision --upgrade -r tests/vision.lock
 	touch $@
 
 clean:

@@ -1,13 +1,14 @@
 """Mean and standard deviation of more numbers than memory holds."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 _NUM_AT_ONCE = 2**16  # numbers that are looked at together: what fits the processor's cache
+_MAX_PLACES = (2**31 - 1) // 255**2  # bytes whose squares have a sum of 32 bits
 
 
 class Moments:
@@ -20,10 +21,11 @@ class Moments:
 
     def add(self, rows: Tensor) -> None:
         """Add rows (rows, channels, …), as Chan, Golub and LeVeque (1979) merge the moments of two parts."""
-        for block in torch.split(rows, max(1, _NUM_AT_ONCE // max(1, rows[:1].numel()))):
-            values = block.movedim(1, 0).flatten(1) if block.ndim > 1 else block.flatten()[None]
-            if values.numel():
-                self._merge(values.shape[1], *(_sum_bytes(values) if values.dtype == torch.uint8 else _sum(values)))
+        values = rows.reshape(len(rows), *(rows.shape[1:2] or (1,)), math.prod(rows.shape[2:]))
+        parts = [values] if rows.dtype == torch.uint8 else _split(values)
+        for part in parts:
+            if part.numel():
+                self._merge(len(part) * part.shape[2], *_sum(part))
 
     def _merge(self, num: int, mean: Tensor, squares: Tensor) -> None:
         """Take in so many numbers of each channel."""
@@ -60,16 +62,25 @@ class Moments:
 
 
 def _sum(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of each row, and the sum of squared differences from it."""
+    """Return of (rows, channels, places) the mean of each channel, and the sum of squared differences from it."""
+    if values.dtype == torch.uint8:
+        return _sum_bytes(values)
     values = values.double()
-    mean = values.mean(dim=1)
-    return mean, (values - mean[:, None]).square_().sum(dim=1)
+    mean = values.mean(dim=(0, 2))
+    return mean, values.sub_(mean[:, None]).square_().sum(dim=(0, 2))
 
 
 def _sum_bytes(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the same of bytes, whose sums are exact, and faster, as whole numbers."""
-    numbers = values.numpy().astype(np.uint16)
-    total = torch.from_numpy(numbers.sum(axis=1, dtype=np.int64)).double()
-    numbers *= numbers
-    squares = torch.from_numpy(numbers.sum(axis=1, dtype=np.int64)).double()
-    return total / values.shape[1], squares - total.square() / values.shape[1]
+    dtype = torch.int32 if values.shape[2] <= _MAX_PLACES else torch.int64
+    total, squares = torch.zeros(2, values.shape[1], dtype=torch.int64)
+    for block in _split(values):
+        numbers = block.int()
+        total += numbers.sum(dim=2, dtype=dtype).sum(dim=0)
+        squares += numbers.mul_(numbers).sum(dim=2, dtype=dtype).sum(dim=0)
+    mean = total.double() / (len(values) * values.shape[2])
+    return mean, squares - total * mean
+
+
+def _split(values: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(values, max(1, _NUM_AT_ONCE // max(1, values[:1].numel())))

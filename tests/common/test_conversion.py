@@ -209,8 +209,6 @@ def test_a_model_that_torch_cannot_export_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_onnx_answers_as_before(make: Callable[[str], Subject], tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
     comparison = convert(make("class"), "onnx", tmp_path / "m.onnx", INPUTS)
     assert comparison.difference <= comparison.allowed < 1e-3
     assert detect(tmp_path / "m.onnx").form == "onnx"

@@ -34,6 +34,17 @@ def test_whole_numbers_are_counted_in_units() -> None:
     assert moments.total(1 / 255) == {"mean": 0.5, "std": pytest.approx(0.577350269)}
 
 
+@pytest.mark.parametrize("places", [33_025, 33_026])
+def test_sums_of_large_bytes_stay_exact(places: int) -> None:
+    rows = torch.full((3, 2, places), 255, dtype=torch.uint8)
+    rows[1, :, 0] = 254
+    exact = rows.double()
+    assert add(rows).total() == {
+        "mean": float(f"{exact.mean():.9g}"),
+        "std": pytest.approx(exact.std().item(), rel=1e-6),
+    }
+
+
 def test_there_are_no_moments_without_numbers() -> None:
     assert add().total() == {}
     assert add(torch.zeros(0, 3)).total() == {}

@@ -1,9 +1,9 @@
-"""ONNX, both ways, where its packages are installed."""
+"""ONNX, both ways."""
 
 import copy
 from pathlib import Path
-from typing import Any
 
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -13,9 +13,7 @@ from common.model_files.sources import ModelFileError
 from pipeline.modelfiles import detect
 from pipeline.modelforms import Form
 
-onnx: Any = pytest.importorskip("onnx")
-pytest.importorskip("onnx2pytorch", exc_type=Exception)
-pytest.importorskip("onnxscript")
+pytestmark = pytest.mark.vision
 
 
 class Net(nn.Module):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,6 @@ INPUTS = torch.rand(5, 1, 4, 4)
 
 
 def _onnx(path: Path) -> None:
-    pytest.importorskip("onnx2pytorch")
-    pytest.importorskip("onnxscript")
     save_onnx(make_net(), INPUTS, path)
 
 
@@ -54,7 +53,7 @@ def _train_a_little(model: nn.Module) -> None:
         (PickledModel, "model.pkl", write_pickle),
         (TorchScriptModel, "model.pt", write_script),
         (ExportedProgramModel, "model.pt2", write_export),
-        (OnnxModel, "model.onnx", _onnx),
+        pytest.param(OnnxModel, "model.onnx", _onnx, marks=pytest.mark.vision),
     ],
 )
 def test_model_comes_back_when_its_file_is_gone(
@@ -78,8 +77,8 @@ def test_model_comes_back_when_its_file_is_gone(
     assert not torch.equal(read(INPUTS), model(INPUTS))
 
 
+@pytest.mark.vision
 def test_files_of_tensors_are_kept_beside_a_graph(tmp_path: Path, metadata: Metadata) -> None:
-    onnx = pytest.importorskip("onnx")
     path = tmp_path / "model.onnx"
     _onnx(path)
     graph = onnx.load(path)

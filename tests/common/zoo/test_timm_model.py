@@ -1,7 +1,6 @@
-"""Models of timm; what takes the package is left out where it is not installed."""
+"""Models of timm."""
 
 import hashlib
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from common.zoo.pretrained import Weights, WeightsFileError
 from common.zoo.timm_model import Config, TimmModel
 from tests.common.zoo.cases import make_metadata
 
-needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is an extra")
 IMAGES = make_metadata((1, 32, 32))
 
 
@@ -37,7 +35,7 @@ def test_error_names_the_extra_when_timm_is_not_installed(monkeypatch: pytest.Mo
         TimmModel(Config("resnet10t"), IMAGES)
 
 
-@needs_timm
+@pytest.mark.vision
 def test_model_fits_the_channels_and_classes_of_the_data(tmp_path: Path) -> None:
     config = Config("resnet10t", {"drop_rate": 0.1})
     model = TimmModel(config, IMAGES).eval()
@@ -47,7 +45,7 @@ def test_model_fits_the_channels_and_classes_of_the_data(tmp_path: Path) -> None
     assert torch.equal(read_model(TimmModel, tmp_path).eval()(torch.ones(2, 1, 32, 32)), outputs)
 
 
-@needs_timm
+@pytest.mark.vision
 def test_weights_are_those_of_the_file_but_for_another_classifier(tmp_path: Path) -> None:
     state = _make_state()
     model = TimmModel(Config("resnet10t", weights=_save(state, tmp_path)), make_metadata((3, 32, 32))).model
@@ -55,7 +53,7 @@ def test_weights_are_those_of_the_file_but_for_another_classifier(tmp_path: Path
     assert set(state) - found == {"fc.weight", "fc.bias"}
 
 
-@needs_timm
+@pytest.mark.vision
 def test_first_layer_is_adapted_when_the_data_has_fewer_channels(tmp_path: Path) -> None:
     state = _make_state()
     model = TimmModel(Config("resnet10t", weights=_save(state, tmp_path)), IMAGES).model
@@ -63,7 +61,7 @@ def test_first_layer_is_adapted_when_the_data_has_fewer_channels(tmp_path: Path)
     torch.testing.assert_close(model.state_dict()["conv1.0.weight"], grey)
 
 
-@needs_timm
+@pytest.mark.vision
 def test_error_is_one_line_when_weights_are_of_another_model(tmp_path: Path) -> None:
     weights = _save({name: tensor for name, tensor in _make_state().items() if "layer4" not in name}, tmp_path)
     with pytest.raises(WeightsFileError, match=r"^`model.weights` do not fit: 'layer4\S+' is missing; .*more$"):
@@ -73,7 +71,7 @@ def test_error_is_one_line_when_weights_are_of_another_model(tmp_path: Path) -> 
         TimmModel(Config("resnet10t", weights=weights), IMAGES)
 
 
-@needs_timm
+@pytest.mark.vision
 @pytest.mark.parametrize("name", ["resnet_18", "hf-hub:timm/resnet18.a1_in1k"])
 def test_names_that_timm_does_not_know_are_refused_unasked(name: str) -> None:
     with pytest.raises(MisfitError, match=f"found the name '{name}', wanted "):

@@ -1,7 +1,6 @@
-"""Models of transformers; what takes the package is left out where it is not installed."""
+"""Models of transformers."""
 
 import hashlib
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from common.zoo.pretrained import Weights, WeightsFileError
 from common.zoo.transformers_model import Config, TransformersModel
 from tests.common.zoo.cases import make_metadata
 
-needs_transformers = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is an extra")
 TOKENS, IMAGES = make_metadata((7,), "int64"), make_metadata((1, 8, 8))
 SMALL = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
 BERT = Config("bert", {**SMALL, "vocab_size": 20})
@@ -34,7 +32,6 @@ def test_error_names_the_extra_when_transformers_is_not_installed(monkeypatch: p
         TransformersModel(BERT, TOKENS)
 
 
-@needs_transformers
 def test_sequences_of_tokens_are_classified_whatever_their_padding(tmp_path: Path) -> None:
     model = TransformersModel(BERT, TOKENS).eval()
     tokens = torch.tensor([[3, 1, 4, 0, 0, 0, 0], [2, 0, 0, 0, 0, 0, 0]])
@@ -46,13 +43,11 @@ def test_sequences_of_tokens_are_classified_whatever_their_padding(tmp_path: Pat
     assert torch.equal(read_model(TransformersModel, tmp_path).eval()(tokens), outputs)
 
 
-@needs_transformers
 def test_images_are_classified() -> None:
     model = TransformersModel(Config("vit", {**SMALL, "patch_size": 4}), IMAGES)
     assert model(torch.rand(2, 1, 8, 8)).shape == (2, 3)
 
 
-@needs_transformers
 def test_weights_are_those_of_the_file_but_for_the_classifier(tmp_path: Path) -> None:
     weights = _save_encoder(tmp_path, {**SMALL, "vocab_size": 20})
     ours = TransformersModel(Config("bert", BERT.arguments, weights=weights), TOKENS).model.bert.state_dict()
@@ -60,14 +55,12 @@ def test_weights_are_those_of_the_file_but_for_the_classifier(tmp_path: Path) ->
         assert torch.equal(ours[name], tensor)
 
 
-@needs_transformers
 def test_error_is_one_line_when_weights_are_of_another_size(tmp_path: Path) -> None:
     weights = _save_encoder(tmp_path, {**SMALL, "vocab_size": 30})
     with pytest.raises(WeightsFileError, match=r"^`model.weights` do not fit: '\S+word_embeddings.weight' is missing$"):
         TransformersModel(Config("bert", BERT.arguments, weights=weights), TOKENS)
 
 
-@needs_transformers
 @pytest.mark.parametrize(
     ("config", "message"),
     [
