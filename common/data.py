@@ -159,8 +159,9 @@ class DataModule:
                 self._write_parts(writer, report)
             made_by = f"{type(self).__module__}.{type(self).__qualname__}"
             fit = self._fit if is_fitted else None
-            metadata = writer.finish(self.name, made_by, self._describe, self._describe_transforms, fit)
-            self._judge_duplicates(writer)
+            metadata = writer.finish(
+                self.name, made_by, self._describe, self._describe_transforms, fit, self._judge_duplicates
+            )
             if self.config.expect:
                 check_expectations(folder, self.config.expect)
             return metadata

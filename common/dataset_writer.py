@@ -22,6 +22,7 @@ from common.moments import Moments
 from common.part_states import PartStates, UnusableStateError
 from common.samples import Affine, BadSourceError, Samples
 from common.tensor_file import TensorFile, open_cut, open_rows
+from common.workers import count_cores
 
 log = logging.getLogger("force")
 
@@ -122,27 +123,30 @@ class DatasetWriter:
         describe: Callable[[], Sequence[Mapping[str, Any]]],
         describe_transforms: Callable[[], Sequence[Mapping[str, Any]]] = list,
         fit: Callable[[Mapping[str, Tensor]], Affine] | None = None,
+        judge: Callable[["DatasetWriter"], None] = lambda _: None,
     ) -> Metadata:
         """Write what is known last, and return the metadata.
 
         `describe` says what was read, as a whole, `describe_transforms` what was done to it. `fit` makes of mean and
-        std of the train inputs by channel what is done to all inputs. Raises BadSourceError where there are no samples,
-        or an id comes twice, and BadTargetError where a target is none of the classes.
+        std of the train inputs by channel what is done to all inputs. `judge` may raise, once all else is known. Raises
+        BadSourceError where there are no samples, or an id comes twice, and BadTargetError where a target is none of
+        the classes.
         """
         if self._example is None:
             raise BadSourceError("the source has no samples")
         self._end_files()
-        if not self.is_settled:
-            self._check_ids()
-            self._settle(describe_transforms, fit)
-        for split in SPLITS:
-            check_targets(split, self._rows(split, "targets"), len(self._classes), self._find_name)
         paths = sorted(self._list_files())
-        with ThreadPoolExecutor(1) as thread:  # while the sources are read for their hashes
-            hashes = thread.map(hash_file, [self._folder / path for path in paths])
-            sources = describe()
-        files = dict(zip(paths, hashes, strict=True))
-        metadata = self._build_metadata(self._example, name, prepared_by, sources, files)
+        with ThreadPoolExecutor(count_cores()) as threads:
+            sources = threads.submit(describe)  # reads all of them, for their hashes
+            if not self.is_settled:
+                self._check_ids()
+                self._settle(describe_transforms, fit)
+            hashes = threads.map(hash_file, [self._folder / path for path in paths])
+            for split in SPLITS:
+                check_targets(split, self._rows(split, "targets"), len(self._classes), self._find_name)
+            judge(self)
+            files = dict(zip(paths, hashes, strict=True))
+        metadata = self._build_metadata(self._example, name, prepared_by, sources.result(), files)
         write_metadata(metadata, self._folder)
         return metadata
 
@@ -183,23 +187,28 @@ class DatasetWriter:
 
     def find_duplicates(self) -> list[tuple[str, str]]:
         """Return up to five pairs of samples of different splits that have the same inputs, by name and split."""
-        prints, split_of = self._read_hashes(_PRINTS)
-        pairs = find_equal(prints)
-        return self._name_pairs(pairs[split_of[pairs[:, 0]] != split_of[pairs[:, 1]]])
+        pairs = find_equal(self._read_hashes(_PRINTS))
+        splits = self._find_splits(pairs)
+        return self._name_pairs(pairs[splits[:, 0] != splits[:, 1]])
 
     def find_alike(self) -> list[tuple[str, str]]:
         """Return up to five pairs of samples of different splits whose inputs are not the same, but nearly."""
-        likenesses, split_of = self._read_hashes(_LIKENESSES)
-        prints, _ = self._read_hashes(_PRINTS)
-        return self._name_pairs(find_alike(likenesses, split_of, prints)) if len(likenesses) else []
+        likenesses = self._read_hashes(_LIKENESSES)
+        if not len(likenesses):
+            return []
+        splits = self._find_splits(torch.arange(len(likenesses)))
+        return self._name_pairs(find_alike(likenesses, splits, self._read_hashes(_PRINTS)))
 
-    def _read_hashes(self, field: str) -> tuple[Tensor, Tensor]:
-        """Return hashes of the samples of all splits, if there are any, and the split of each."""
+    def _read_hashes(self, field: str) -> Tensor:
+        """Return hashes of the samples of all splits, if there are any."""
         has_any = (SPLITS[0], field) in self._files
         parts = [open_rows(self._path(name, field), (), torch.int64) for name in SPLITS] if has_any else []
-        sizes = torch.tensor([len(part) for part in parts], dtype=torch.int64)
-        none = torch.zeros(0, dtype=torch.int64)
-        return torch.cat([none, *parts]), torch.repeat_interleave(torch.arange(len(parts)), sizes)
+        return torch.cat([torch.zeros(0, dtype=torch.int64), *parts])
+
+    def _find_splits(self, rows: Tensor) -> Tensor:
+        """Return places in `SPLITS` of rows of all splits together."""
+        ends = torch.tensor([self._files[split, "ids"].num_rows for split in SPLITS]).cumsum(dim=0)
+        return torch.bucketize(rows, ends, right=True)
 
     def _name_pairs(self, pairs: Tensor) -> list[tuple[str, str]]:
         return [(self._name_row(int(one)), self._name_row(int(other))) for one, other in pairs[:_MAX_NAMED]]

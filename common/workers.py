@@ -1,4 +1,4 @@
-"""Work for several processes, in order: no more of it is at hand than they keep busy with."""
+"""Work for several processes or threads, in order: no more of it is at hand than they keep busy with."""
 
 import ctypes
 import multiprocessing
@@ -6,7 +6,8 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import chain
 from typing import Any, TypeVar
 
 import torch
@@ -29,12 +30,21 @@ def map_in_order(function: Callable[[Any], T], items: Iterable[Any]) -> Iterator
         yield from map(function, (*first, *items))
         return
     pool = ProcessPoolExecutor(num, multiprocessing.get_context("fork"), _begin, (function,))
+    yield from _yield_results(pool, _call, chain(first, items), len(first) + num * _NUM_WAITING)
+
+
+def map_in_threads(function: Callable[[Any], T], items: Iterable[Any]) -> Iterator[T]:
+    """Yield the result for each item, in order; a thread on each core computes them."""
+    num = count_cores()
+    yield from _yield_results(ThreadPoolExecutor(num), function, iter(items), num + 1)
+
+
+def _yield_results(pool: Executor, function: Callable[[Any], T], items: Iterator[Any], num_waiting: int) -> Iterator[T]:
     try:
-        waiting: deque[Future[T]] = deque(pool.submit(_call, item) for item in first)
-        waiting.extend(pool.submit(_call, item) for item in _take(items, num * _NUM_WAITING))
+        waiting: deque[Future[T]] = deque(pool.submit(function, item) for item in _take(items, num_waiting))
         while waiting:
             yield waiting.popleft().result()
-            waiting.extend(pool.submit(_call, item) for item in _take(items, 1))
+            waiting.extend(pool.submit(function, item) for item in _take(items, 1))
     finally:
         pool.shutdown(cancel_futures=True)
 

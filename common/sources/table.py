@@ -1,25 +1,28 @@
 """Tables: CSV, TSV, Parquet, Feather and JSON lines, one file or a folder of files of one kind, read in parts."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pyarrow import compute, csv, feather, json, parquet
+from pyarrow import compute, feather, json, parquet
 from torch import Tensor
 
 from common.config import DataPath
+from common.csv_files import read_csv
 from common.dataset import hash_file
 from common.samples import BadSourceError, Samples, Source
 
 _BLOCK_BYTES = 2**24  # of text that are parsed at once
 _NUM_ROWS = 2**16  # of a binary file that are read at once
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_NUMBER = re.compile(r"\s*[-+]?\.?\d")  # how one begins
 _MAX_VALUES = 1000  # of a column that becomes indicators
 _KINDS = (*_DELIMITERS, ".parquet", ".feather", ".arrow", ".jsonl", ".ndjson")
 
@@ -59,10 +62,10 @@ class Table(Source):
         first, path, rows = part
         self._check_columns(rows.schema.names, path)
         rows, numbers = self._settle_missing(rows, torch.arange(first, first + len(rows)), path)
-        inputs = self._read_inputs(rows, path)
+        inputs = self._read_inputs(rows, numbers, path)
         return Samples(
             inputs=inputs,
-            targets=self._read_targets(rows, path),
+            targets=self._read_targets(rows, numbers, path),
             ids=_read_texts(rows, self.id) if self.id else numbers,
             groups=_read_texts(rows, self.group) if self.group else None,
             splits=_read_texts(rows, self.split) if self.split else None,
@@ -85,28 +88,15 @@ class Table(Source):
         elif ending in (".jsonl", ".ndjson"):
             yield from json.open_json(path, json.ReadOptions(block_size=_BLOCK_BYTES))
         else:
-            yield from self._read_csv(path)
+            delimiter = self.delimiter or _DELIMITERS[ending]
+            yield from read_csv(path, delimiter, partial(self._choose_types, path))
 
-    def _read_csv(self, path: Path) -> Iterator[pa.RecordBatch]:
-        parse = csv.ParseOptions(delimiter=self.delimiter or _DELIMITERS[path.suffix.lower()])
-        with csv.open_csv(path, csv.ReadOptions(block_size=_BLOCK_BYTES), parse) as probe:
-            schema = probe.schema  # types are guessed from the first block
+    def _choose_types(self, path: Path, schema: pa.Schema) -> dict[str, pa.DataType]:
+        """Return as what columns of CSV are read: numbers become what inputs are, names stay what they look like."""
         self._check_columns(schema.names, str(path))
-        inputs = self._choose_inputs(schema.names)
         types = dict(zip(schema.names, schema.types, strict=True))
-        types |= {column: pa.float32() for column in inputs if _is_number(types[column])}
-        types |= {column: pa.string() for column in (self.id, self.group, self.split, *self.one_hot) if column}
-        convert = csv.ConvertOptions(column_types=types)
-        names, num_read = None, 0  # the first line has them
-        for lines in _read_lines(path):  # of a stream, pyarrow would parse one block at a time
-            if b'"' in lines:
-                yield from _stream_csv(path, num_read, names, parse.delimiter, convert)
-                return
-            if lines.strip(b"\r\n"):
-                read = csv.ReadOptions(block_size=_BLOCK_BYTES // 2, column_names=names)
-                yield from csv.read_csv(pa.py_buffer(lines), read, parse, convert).combine_chunks().to_batches()
-                names = schema.names
-            num_read += len(lines)
+        types |= {name: pa.float32() for name in self._choose_inputs(schema.names) if _is_number(types[name])}
+        return types | {name: pa.string() for name in (self.id, self.group, self.split, *self.one_hot) if name}
 
     def _choose_inputs(self, columns: Sequence[str]) -> list[str]:
         named = {*self._list_targets(), self.id, self.group, self.split, self.time}
@@ -153,11 +143,11 @@ class Table(Source):
                 raise BadSourceError(f"{path} has no value in column '{column}' of row {row} (from 0); {hint}")
         return rows, ids
 
-    def _read_inputs(self, rows: pa.RecordBatch, path: str) -> Any:
+    def _read_inputs(self, rows: pa.RecordBatch, numbers: Tensor, path: str) -> Any:
         columns = self._choose_inputs(rows.schema.names)
         if len(columns) == 1 and not self.one_hot and _is_text(rows.schema.field(columns[0]).type):
             return _read_texts(rows, columns[0])
-        matrix = np.empty((len(rows), len(self._name_inputs(columns))), dtype=np.float32)
+        matrix = np.empty((len(self._name_inputs(columns)), len(rows)), dtype=np.float32)  # turned at once: faster
         place = 0
         for column in columns:
             if column in self.one_hot:
@@ -166,12 +156,12 @@ class Table(Source):
                     pa.array(_read_texts(rows, column), pa.string()), value_set=pa.array(values, pa.string())
                 )
                 width = len(values)
-                matrix[:, place : place + width] = found.fill_null(-1).to_numpy()[:, None] == np.arange(width)
+                matrix[place : place + width] = found.fill_null(-1).to_numpy() == np.arange(width)[:, None]
             else:
                 width, fill = 1, self.missing if isinstance(self.missing, int | float) else None
-                matrix[:, place] = _read_numbers(rows, column, path, fill)
+                matrix[place] = _read_numbers(rows, numbers, column, path, fill)
             place += width
-        return torch.from_numpy(matrix)
+        return torch.from_numpy(matrix.T.copy())
 
     def _name_inputs(self, columns: Sequence[str]) -> list[str]:
         """Return what each number of a sample is called."""
@@ -196,7 +186,7 @@ class Table(Source):
                             )
         return {column: sorted(values) for column, values in found.items()}
 
-    def _read_targets(self, rows: pa.RecordBatch, path: str) -> Tensor | Sequence[str]:
+    def _read_targets(self, rows: pa.RecordBatch, numbers: Tensor, path: str) -> Tensor | Sequence[str]:
         targets = self._list_targets()
         if not targets:
             return torch.zeros(len(rows), 0)
@@ -204,8 +194,8 @@ class Table(Source):
         is_quantity = pa.types.is_floating(kind) if self.task == "auto" else self.task == "regression"
         if isinstance(self.target, str) and not is_quantity:
             return _read_texts(rows, self.target)
-        numbers = [_read_numbers(rows, column, path, None) for column in targets]
-        stacked = torch.from_numpy(np.stack(numbers, axis=1).astype(np.float32))
+        values = [_read_numbers(rows, numbers, column, path, None) for column in targets]
+        stacked = torch.from_numpy(np.stack(values, axis=1).astype(np.float32))
         return stacked.squeeze(1) if isinstance(self.target, str) else stacked
 
 
@@ -220,38 +210,6 @@ def _list_files(path: Path) -> list[Path]:
         found = f"'{strange[0]}'" if strange else f"nothing in '{path}'"
         raise BadSourceError(f"{found} is a table: wanted files that end in {', '.join(_KINDS)}")
     return files
-
-
-def _read_lines(path: Path) -> Iterator[bytes]:
-    """Yield whole lines, about `_BLOCK_BYTES` at once, and last of all what begins with a line and has a quote in it.
-
-    Where lines end then, only a parser knows: values in quotes may have several. Raises BadSourceError for a line that
-    is longer.
-    """
-    rest = b""
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            block = rest + block
-            if b'"' in block:
-                yield block
-                return
-            end = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
-            if not end and len(block) > _BLOCK_BYTES:
-                raise BadSourceError(f"{path} has a line of more than {_BLOCK_BYTES} bytes")
-            yield block[:end]
-            rest = block[end:]
-    yield rest
-
-
-def _stream_csv(
-    path: Path, start: int, names: Sequence[str] | None, delimiter: str, convert: csv.ConvertOptions
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows from a byte on, where values may have several lines."""
-    with path.open("rb") as file:
-        file.seek(start)
-        read = csv.ReadOptions(block_size=_BLOCK_BYTES, column_names=names)
-        parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-        yield from csv.open_csv(file, read, parse, convert)
 
 
 @contextmanager
@@ -285,13 +243,17 @@ def _find_missing(column: pa.Array) -> np.ndarray:
     return found
 
 
-def _read_numbers(rows: pa.RecordBatch, column: str, path: str, fill: float | None) -> np.ndarray:
+def _read_numbers(rows: pa.RecordBatch, places: Tensor, column: str, path: str, fill: float | None) -> np.ndarray:
+    """Return a column. Raises BadSourceError for what is no number, naming the first one by its place in the file."""
     values = rows.column(column)
     if pa.types.is_decimal(values.type):
         values = values.cast(pa.float64())
     if not _is_number(values.type):
         hint = "data.source.inputs names the columns to take, data.source.one_hot those of few values"
-        raise BadSourceError(f"{path}: column '{column}' holds {values.type}, no numbers; {hint}")
+        texts = _read_texts(rows, column) if _is_text(values.type) else []
+        found = next((place for place, text in enumerate(texts) if text and not _NUMBER.match(text)), None)
+        odd = "" if found is None else f", as '{texts[found][:50]}' in row {int(places[found])} (from 0)"
+        raise BadSourceError(f"{path}: column '{column}' holds {values.type}, no numbers{odd}; {hint}")
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.int8())
     numbers: np.ndarray = values.to_numpy(zero_copy_only=False)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pyarrow import csv, feather, parquet
 
+from common import csv_files
 from common.samples import BadSourceError, Samples
 from common.sources import table as module
 from common.sources.table import Table
@@ -64,7 +65,7 @@ def test_files_of_a_folder_are_one_table(tmp_path: Path) -> None:
 
 
 def test_large_file_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 200)
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", 200)
     monkeypatch.setattr(module, "_NUM_ROWS", 7)
     numbers = pa.table({"x": list(range(100)), "y": [str(n % 3) for n in range(100)]})
     for ending in ("csv", "parquet"):
@@ -77,7 +78,7 @@ def test_large_file_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_whole_numbers_may_turn_into_others_after_the_first_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 30)
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", 30)
     path = tmp_path / "numbers.csv"
     path.write_text("x,y\n" + "1,a\n" * 20 + "1.5,a\n")
     assert read(Table(str(path), target="y")).inputs[-1].item() == 1.5
@@ -88,7 +89,7 @@ def test_whole_numbers_may_turn_into_others_after_the_first_block(
 def test_lines_of_every_end_are_read_wherever_a_block_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, size: int
 ) -> None:
-    monkeypatch.setattr(module, "_BLOCK_BYTES", size)
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", size)
     path = tmp_path / "numbers.csv"
     path.write_bytes("".join(f"{line}{end}" for line in ["x,y", *["1,a", "", "22,b"] * 9, "", "", "4,c"]).encode())
     for again in ("with an end of its last line", "without"):
@@ -100,7 +101,7 @@ def test_lines_of_every_end_are_read_wherever_a_block_ends(
 def test_values_in_quotes_may_have_several_lines_wherever_a_block_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(module, "_BLOCK_BYTES", size)
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", size)
     path = tmp_path / "notes.csv"
     plain, quoted = "12,plain\n" * 20, '"3","one\r\ntwo, ""three"""\n' * 20
     path.write_text(f'x,note\n{plain}{quoted}4,5" pipe\n7,last', newline="")
@@ -117,7 +118,7 @@ def test_last_row_of_nothing_but_delimiters_is_a_row(tmp_path: Path, end: str) -
 
 
 def test_line_is_refused_when_it_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", 100)
     path = tmp_path / "numbers.csv"
     path.write_text("x,y\n" + f"1,{'a' * 1000}\n")
     with pytest.raises(BadSourceError, match=r"numbers\.csv (has a line of more than 100 bytes|cannot be read: )"):
@@ -249,7 +250,7 @@ def test_column_of_many_values_becomes_no_indicators(tmp_path: Path) -> None:
         ({"inputs": ("size",)}, "{path} has no column 'size'"),
         ({"id": "key"}, "{path} has no column 'key'"),
         ({"one_hot": ("colour",)}, "{path} has no column 'colour'"),
-        ({}, "{path}: column 'species' holds string, no numbers; data.source.inputs names the columns to take"),
+        ({}, "{path}: column 'species' holds string, no numbers, as 'rose' in row 0 (from 0); data.source.inputs"),
         ({"target": ("length", "petals", "species")}, "{path} has no column that is left for inputs"),
         ({"target": "species", "task": "regression"}, "{path}: column 'species' holds string, no numbers"),
     ],
@@ -298,11 +299,41 @@ def test_file_is_refused_or_shorter_when_it_is_truncated(tmp_path: Path, ending:
         assert len(samples.ids) <= 4
 
 
-def test_rows_are_refused_when_they_have_other_columns(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "line", "message"),
+    [
+        ("x,y", "1,2,3", "row 90 (from 0): Expected 2 columns, got 3: 1,2,3"),
+        ('"x","y"', "1", "row 90 (from 0): Expected 2 columns, got 1: 1"),
+        ("x,y", "1,two", "row 90 (from 0), column 'y': no float: invalid value 'two'"),
+    ],
+)
+def test_line_that_is_not_as_those_before_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, line: str, message: str
+) -> None:
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", 100)
     path = tmp_path / "a.csv"
-    path.write_text("a,b\n1,2\n1,2,3\n")
-    with pytest.raises(BadSourceError, match=r"a\.csv cannot be read: .*Expected 2 columns, got 3"):
+    path.write_text("\n".join([first, *["1,2"] * 90, line, *["1,2"] * 90]))
+    with pytest.raises(BadSourceError) as caught:
         read(Table(str(path)))
+    assert str(caught.value) == f"{path} cannot be read: {message}"
+
+
+@pytest.mark.parametrize("num", [0, 90])
+def test_rows_are_refused_when_they_have_other_columns(tmp_path: Path, num: int) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + "1,2\n" * num + "1,2,3\n")
+    with pytest.raises(BadSourceError) as caught:
+        read(Table(str(path)))
+    assert str(caught.value) == f"{path} cannot be read: row {num} (from 0): Expected 2 columns, got 3: 1,2,3"
+
+
+def test_text_among_numbers_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,2\n-1e3,2\nmany,2\n")
+    with pytest.raises(BadSourceError) as caught:
+        read(Table(str(path)))
+    found = "column 'a' holds string, no numbers, as 'many' in row 2 (from 0); data.source.inputs names "
+    assert str(caught.value).startswith(f"{path}: {found}")
 
 
 def test_columns_are_refused_when_two_have_one_name(tmp_path: Path) -> None:
