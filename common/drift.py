@@ -27,8 +27,9 @@ def compare(data: Dataset, reference: Dataset, summary: Summary, reference_summa
 
     Of distributions, evenly spaced train samples are compared.
     """
-    differences = compare_metadata(data.metadata, reference.metadata)
-    found: dict[str, Any] = {"differences": differences, "samples": compare_ids(data, reference)}
+    form = compare_forms(data.metadata, reference.metadata)
+    differences = [*form, *compare_names(data.metadata, reference.metadata)]
+    found: dict[str, Any] = {"form": form, "differences": differences, "samples": compare_ids(data, reference)}
     found["classes"] = _compare_classes(summary, reference_summary)
     names = name_channels(data.metadata)
     if names != name_channels(reference.metadata):
@@ -43,13 +44,16 @@ def compare(data: Dataset, reference: Dataset, summary: Summary, reference_summa
     return found
 
 
-def compare_metadata(metadata: Metadata, reference: Metadata) -> list[str]:
-    """Return what is different before any sample is looked at, a line each."""
+def compare_forms(metadata: Metadata, reference: Metadata) -> list[str]:
+    """Return how samples have another shape or dtype, a line each."""
+    fields = ("input_shape", "input_dtype", "target_shape", "target_dtype")
+    pairs = [(field, getattr(metadata, field), getattr(reference, field)) for field in fields]
+    return [f"{field} is {_show(mine)}, not {_show(theirs)}" for field, mine, theirs in pairs if mine != theirs]
+
+
+def compare_names(metadata: Metadata, reference: Metadata) -> list[str]:
+    """Return how classes and columns have other names, a line each."""
     lines = []
-    for field in ("input_shape", "input_dtype", "target_shape", "target_dtype"):
-        mine, theirs = getattr(metadata, field), getattr(reference, field)
-        if mine != theirs:
-            lines.append(f"{field} is {_show(mine)}, not {_show(theirs)}")
     for field, called in (("classes", "classes"), ("input_names", "columns")):
         mine, theirs = getattr(metadata, field), getattr(reference, field)
         if new := [name for name in mine if name not in set(theirs)]:

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -23,18 +23,22 @@ def decode_images(files: Iterable[tuple[str, bytes]], colours: str, size: int | 
     `colours` are rgb or grey; with `size`, that is height and width. Raises BadSourceError, naming the image, where one
     cannot be decoded, or is of another size than the first.
     """
-    names, images = [], []
+    names, sizes, pixels = [], [], []
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a file that is truncated, or has far too many pixels
         warnings.filterwarnings("ignore", "Palette images with Transparency")
         for name, content in files:
             names.append(name)
-            images.append(_decode(name, content, colours, size))
-    odd = next((place for place, image in enumerate(images) if image.shape != images[0].shape), None)
+            found, numbers = _decode(name, content, colours, size)
+            sizes.append(found)
+            pixels.append(numbers)
+    odd = next((place for place, found in enumerate(sizes) if found != sizes[0]), None)
     if odd is not None:
-        sizes = [f"'{names[place]}' is {images[place].shape[0]} × {images[place].shape[1]}" for place in (0, odd)]
-        raise BadSourceError(f"images differ: {sizes[0]} and {sizes[1]}; data.source.size resizes them")
-    return _stack(images)
+        both = [f"'{names[place]}' is {sizes[place][1]} × {sizes[place][0]}" for place in (0, odd)]
+        raise BadSourceError(f"images differ: {both[0]} and {both[1]}; data.source.size resizes them")
+    width, height = sizes[0]
+    stacked = torch.frombuffer(bytearray().join(pixels), dtype=torch.uint8).view(len(sizes), height, width, -1)
+    return stacked.permute(0, 3, 1, 2).contiguous()
 
 
 def decode_masks(
@@ -69,8 +73,8 @@ def _decode_mask(name: str, content: bytes, size: tuple[int, int] | None) -> np.
     return numbers.astype(np.int64)
 
 
-def _decode(name: str, content: bytes, colours: str, size: int | None) -> np.ndarray:
-    """Return (height, width, channels) or (height, width)."""
+def _decode(name: str, content: bytes, colours: str, size: int | None) -> tuple[tuple[int, int], bytes]:
+    """Return width and height, and the numbers, (height, width, channels): as bytes, sooner than as an array."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             if image.mode not in _NARROW:
@@ -78,13 +82,8 @@ def _decode(name: str, content: bytes, colours: str, size: int | None) -> np.nda
             picture = image if image.mode == _MODES[colours] else image.convert(_MODES[colours])
             if size and picture.size != (size, size):
                 picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(picture)
+            return picture.size, picture.tobytes()
     except BadSourceError:
         raise
     except _UNREADABLE as error:
         raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
-
-
-def _stack(images: Sequence[np.ndarray]) -> Tensor:
-    stacked = torch.from_numpy(np.stack(images))
-    return stacked[:, None] if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()

@@ -30,6 +30,7 @@ class ModelSource:
     form: str  # one of `Form`, `CLASS` or `DESCRIPTION`
     description: str
     task: Mapping[str, Any] = field(default_factory=dict)
+    staleness: str = ""  # why a built model is not the result of the present files
 
     @property
     def has_metadata(self) -> bool:
@@ -69,7 +70,8 @@ def _is_there(path: Path) -> bool:
 
 def _find_experiment(project: Project, experiment: Experiment) -> ModelSource:
     name = experiment.name
-    owner = project.ownership({name: experiment}).owner(name, TRAIN)
+    ownership = project.ownership({name: experiment})
+    owner = ownership.owner(name, TRAIN)
     folder = product_of(owner, TRAIN)
     data = _find_data(project, experiment)
     if not (project.root / folder).is_dir():
@@ -87,7 +89,8 @@ def _find_experiment(project: Project, experiment: Experiment) -> ModelSource:
     inherited = f", which is that of {owner}" if owner != name else ""
     sha256 = project.experiments.get(owner).components["model"].sha256
     task = {"inputs": {TRAIN: str(found.path), **data}, "trust": _pin(sha256)}
-    return ModelSource(name, found.form, f"{found.description}{inherited}", task)
+    staleness = project.planner(ownership).describe_staleness(ownership.stage(owner, TRAIN))
+    return ModelSource(name, found.form, f"{found.description}{inherited}", task, staleness)
 
 
 def _run(name: str) -> str:

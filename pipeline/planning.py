@@ -19,6 +19,7 @@ from pipeline.rawdata import hash_data
 
 # DVC writes a dvc.lock in place while other stages read it: what cannot be read may just be half written.
 _NUM_READS = 10
+_MAX_REASONS = 3  # in a line
 _READ_AGAIN_S = 0.05
 
 
@@ -136,6 +137,12 @@ class Planner:
                     reasons.append(Reason("output", out.path, f"{out.path} is not what the stage wrote"))
             self._stale[stage.id] = list(dict.fromkeys(reasons))
         return self._stale[stage.id]
+
+    def describe_staleness(self, stage: Stage) -> str:
+        """Return the first of these reasons in a line; an empty text where what the stage left is up to date."""
+        reasons = list(dict.fromkeys(reason.text for reason in self.find_staleness(stage)))
+        more = f"; and {len(reasons) - _MAX_REASONS} more" if len(reasons) > _MAX_REASONS else ""
+        return "; ".join(reasons[:_MAX_REASONS]) + more
 
     def _plan(self, stage: Stage) -> PlannedStage:
         deps, unknown = self._hash_deps(stage)

@@ -22,7 +22,6 @@ from pipeline.tools.process import Child, last_line
 from pipeline.workspace import read_json, write_json
 
 PREPARE = "prepare"
-_MAX_REASONS = 3
 _MAX_ROWS = 20  # of a table that people read
 _MAX_NAME = 40  # characters
 _BAR = 12  # characters
@@ -83,6 +82,8 @@ def check(name: str, against: str, strict: bool, as_json: bool) -> None:
         "note": note,
         **answer,
     }
+    if not against and reference and answer["drift"]["form"]:
+        answer |= {"against": None, "note": _explain_form(reference, answer["drift"]["form"]), "drift": None}
     if as_json:
         print_json(answer)
     else:
@@ -106,9 +107,7 @@ class Prepared:
             why = "are recorded in dvc.lock, but not here" if recorded else f"are not here: {PREPARE} has not run"
             whose = f"of {owner}, which {name} uses, " if owner != name else f"of {name} "
             raise ToolError(f"the data {whose}{why}", f"force run {owner}:{PREPARE}")
-        reasons = [reason.text for reason in planner.find_staleness(self.stage)]
-        more = f"; and {len(reasons) - _MAX_REASONS} more" if len(reasons) > _MAX_REASONS else ""
-        self.staleness = "; ".join(reasons[:_MAX_REASONS]) + more
+        self.staleness = planner.describe_staleness(self.stage)
 
     def find_reference(self, against: str) -> tuple["Prepared | None", str]:
         """Return the data to compare with: of `against`, else of the parent; or None, and why there are none."""
@@ -200,6 +199,11 @@ def _close_gate(answer: Mapping[str, Any], *, strict: bool) -> None:
         raise GateError(f"the data of {name} raise {_count(len(answer['doubts']), 'doubt')}", f"force data show {name}")
     if strict and answer["drift"] and _has_drifted(answer["drift"]):
         raise GateError(f"the data of {name} are not those of {answer['against']}")
+
+
+def _explain_form(parent: Prepared, form: Sequence[str]) -> str:
+    hint = "--against names another experiment"
+    return f"not compared with {parent.experiment.name}, whose data are of another form: {'; '.join(form)}; {hint}"
 
 
 def _has_drifted(drift: Mapping[str, Any]) -> bool:

@@ -72,7 +72,15 @@ def show(source: str, depth: int, experiment: str, trust: str, as_json: bool) ->
     table = _run(project, found, "show_model", {"depth": depth})
     project.index.save()
     if as_json:
-        print_json({"name": found.name, "form": found.form, "description": found.description, **table})
+        print_json(
+            {
+                "name": found.name,
+                "form": found.form,
+                "description": found.description,
+                "out_of_date": found.staleness,
+                **table,
+            }
+        )
     else:
         _print(found, table)
     if table["fault"]:
@@ -200,7 +208,8 @@ def _describe_failure(failure: Mapping[str, str] | None, lines: Sequence[str], s
 
 
 def _print(found: ModelSource, table: Mapping[str, Any]) -> None:
-    print_text(f"{found.name}: {found.description}\n")
+    _print_found(found)
+    click.echo()
     is_state = found.form in STATES and not found.task.get("components")
     kinds = ("tensor", "dtype", "shape") if is_state else ("layer", "class", "output")
     columns = (*kinds, "parameters", "trainable", "FLOPs")
@@ -210,6 +219,12 @@ def _print(found: ModelSource, table: Mapping[str, Any]) -> None:
     print_text(f"\n{_describe_total(table)}")
     if unknown := _describe_unknown(found, table):
         print_text(unknown)
+
+
+def _print_found(found: ModelSource) -> None:
+    print_text(f"{found.name}: {found.description}")
+    if found.staleness:
+        print_text(f"out of date: {found.staleness}")
 
 
 def _make_row(layer: Mapping[str, Any]) -> list[str]:
@@ -261,7 +276,7 @@ def _describe_unknown(found: ModelSource, table: Mapping[str, Any]) -> str:
 
 def _print_converted(found: ModelSource, target: Path, form: str, result: Mapping[str, Any]) -> None:
     files = [target] if target.is_file() else [path for path in target.rglob("*") if path.is_file()]
-    print_text(f"{found.name}: {found.description}")
+    _print_found(found)
     print_text(f"{target}: written as {form}, {describe_size(files)}")
     if form == "pt2":
         print_text(f"its SHA-256, for `trust`: {hash_file(target)}")

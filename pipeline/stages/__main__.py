@@ -94,9 +94,13 @@ def _close_input() -> None:
 
 
 def _describe(error: BaseException, root: str) -> dict[str, Any]:
-    """Return type and message of an error, and its innermost place in an experiment's code, else in common's."""
+    """Return type and message of an error, and its innermost place in an experiment's code, else in common's.
+
+    What common says in words of its own is no bug there: its place would help nobody.
+    """
     place = ""
-    for package in ("common", "experiments"):
+    is_said = type(error).__module__.startswith("common.")
+    for package in ("experiments",) if is_said else ("common", "experiments"):
         frames = [frame for frame in _list_frames(error) if frame.filename.startswith(f"{root}/{package}/")]
         if frames:
             place = f"{os.path.relpath(frames[-1].filename, root)}:{frames[-1].lineno}"

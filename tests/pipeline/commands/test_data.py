@@ -207,6 +207,22 @@ def test_drift_from_the_parent_is_told_and_closes_the_gate_only_when_it_is_stric
     assert (strict.status, strict.err) == (7, "error: the data of a are not those of common\n")
 
 
+def test_data_of_another_form_than_those_of_the_parent_are_not_compared_unasked(
+    checkout: Checkout, force: Force
+) -> None:
+    checkout.experiment("a", "params: {data: {split_seed: 7}}\n")
+    write(checkout, inputs=torch.rand(20, 2))
+    write(checkout, "a", inputs=torch.rand(20, 3))
+    ended = force("data", "check", "a", "--strict")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.splitlines()[-1] == (
+        "not compared with common, whose data are of another form: input_shape is (3,), not (2,); "
+        "--against names another experiment"
+    )
+    ended = force("data", "check", "a", "--strict", "--against", "common")
+    assert (ended.status, ended.err) == (7, "error: the data of a are not those of common\n")
+
+
 def test_another_experiment_is_compared_with_when_it_is_named(checkout: Checkout, force: Force) -> None:
     checkout.experiment("a", "params: {data: {split_seed: 7}}\n")
     write(checkout)

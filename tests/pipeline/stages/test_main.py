@@ -1,7 +1,9 @@
 """The process of a stage, started for real. Each start imports torch."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -65,7 +67,9 @@ class CountingDigits(DataModule):
 '''
 
 
-def _write_task(checkout: Checkout, module: str, class_name: str) -> Path:
+def _write_task(
+    checkout: Checkout, module: str, class_name: str, source: Mapping[str, Any] = MappingProxyType({"name": "digits"})
+) -> Path:
     """Write the task of a stage `prepare`; return its folder."""
     target = checkout.root / "target"
     target.mkdir()
@@ -75,7 +79,7 @@ def _write_task(checkout: Checkout, module: str, class_name: str) -> Path:
         "target": str(target),
         "inputs": {},
         "components": {"data": [module, class_name]},
-        "params": {"data": {"source": {"name": "digits"}, "test_fraction": 0.3}},
+        "params": {"data": {"source": dict(source), "test_fraction": 0.3}},
     }
     (target / "task.json").write_text(json.dumps(task))
     return target
@@ -113,6 +117,19 @@ def test_stage_leaves_the_reason_and_its_place_when_a_component_fails(checkout: 
     }
     assert "Traceback" in log
     assert not (target / "facts.json").exists()
+
+
+def test_what_is_wrong_with_the_data_has_no_place_in_common(checkout: Checkout) -> None:
+    (checkout.root / "numbers.csv").write_text("x,y\n1,2\n3\n")
+    source = {"name": "table", "path": str(checkout.root / "numbers.csv")}
+    target = _write_task(checkout, "common.data", "DataModule", source)
+    with start_stage(target, checkout.root) as process:
+        assert process.wait(PATIENCE_S) == 1
+    assert read_json(target / "failure.json") == {
+        "type": "BadSourceError",
+        "message": f"{source['path']} cannot be read: row 1 (from 0): Expected 2 columns, got 1: 3",
+        "place": "",
+    }
 
 
 def test_stage_fails_at_a_breakpoint_as_nobody_can_type(checkout: Checkout) -> None:
