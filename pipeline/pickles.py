@@ -14,6 +14,7 @@ from typing import IO, Any
 from pipeline.picklenames import DANGEROUS, HARMLESS_BUILTINS, SAFE, SAFE_OPCODES, USUAL
 
 _MAX_OPCODES = 20_000_000  # beyond, a scan would take minutes
+_LINE_ENDS = 2  # bytes of a name beside its text: the opcode and two line ends, less the blank between both parts
 _FRAME_HEAD = 9  # bytes of the opcode and its length
 _MAX_PICKLES = 1000  # one after the other in one file
 _STARTS = frozenset(b"\x80(]}ciIFSUVNTLMKJGl)dt")  # the first byte of a pickle of any protocol
@@ -153,6 +154,8 @@ class _Bounded:
 def _follow(file: Any, machine: _Machine) -> None:
     for count, (opcode, arg, place) in enumerate(pickletools.genops(file)):
         machine.step(opcode, arg, place or 0)
+        if opcode.name in ("GLOBAL", "INST") and file.tell() - place != len(arg) + _LINE_ENDS:
+            machine.doubts["a name with a backslash in it"] = None  # pickletools takes it for an escape, and Python not
         if count >= _MAX_OPCODES:
             machine.doubts["more than could be read through"] = None
             return

@@ -124,6 +124,14 @@ def test_what_cannot_be_known_is_told_first() -> None:
     assert scan.findings[0] == "what it computes the name of"
 
 
+@pytest.mark.parametrize("opcode", [b"c", b"(i"])
+def test_what_reads_like_an_escape_in_a_name_is_told(opcode: bytes) -> None:
+    content = opcode + rb"mod\x75le" + b"\nName\n."
+    scan = scan_pickle(io.BytesIO(content))
+    assert scan.findings[0] == "a name with a backslash in it"
+    assert _record(content) == {r"mod\x75le.Name"}
+
+
 def test_dangerous_names_come_before_those_of_models() -> None:
     content = head() + name("torch.nn.modules.linear", "Linear") + name("my_lab", "Net") + name("os", "system") + b"."
     scan = scan_pickle(io.BytesIO(content))
