@@ -1,5 +1,7 @@
 """`force ls`: the experiments, a line each."""
 
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from pipeline.experiments import Experiment
 from pipeline.ownership import Ownership
 from pipeline.project import find_project
 from pipeline.tables import print_table
+
+_MAX_WIDTH = 60  # characters of the changes, where there are several
 
 
 @click.command()
@@ -56,7 +60,19 @@ def _format(row: dict[str, Any]) -> list[str]:
     return [
         row["name"],
         row["inherits"] or "",
-        ", ".join(changes),
+        _join(changes),
         ", ".join(row["owns"]),
         row["description"],
     ]
+
+
+def _join(changes: Sequence[str]) -> str:
+    """Return changes in a line, the first ones where they are many; one is always whole.
+
+    >>> _join(["model", "train.lr=1"]), _join(["x" * 50, "y" * 20, "z"])
+    ('model, train.lr=1', 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx and 2 more')
+    """
+    widths = accumulate(len(change) + len(", ") for change in changes)
+    num_shown = max(1, sum(width <= _MAX_WIDTH for width in widths))
+    more = f" and {len(changes) - num_shown} more" if len(changes) > num_shown else ""
+    return ", ".join(changes[:num_shown]) + more
