@@ -154,7 +154,7 @@ class _Bounded:
 def _follow(file: Any, machine: _Machine) -> None:
     for count, (opcode, arg, place) in enumerate(pickletools.genops(file)):
         machine.step(opcode, arg, place or 0)
-        if opcode.name in ("GLOBAL", "INST") and file.tell() - place != len(arg) + _LINE_ENDS:
+        if opcode.name in ("GLOBAL", "INST") and file.tell() - (place or 0) != len(str(arg)) + _LINE_ENDS:
             machine.doubts["a name with a backslash in it"] = None  # pickletools takes it for an escape, and Python not
         if count >= _MAX_OPCODES:
             machine.doubts["more than could be read through"] = None

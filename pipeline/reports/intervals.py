@@ -10,7 +10,7 @@ import numpy as np
 CONFIDENCE = 0.95
 _NUM_RESAMPLES = 4000
 _NUM_DRAWN = 2**20  # numbers that are drawn at once
-_NUM_AT_ONCE = 256  # comparisons whose resamples are sorted at once
+_NUM_AT_ONCE = 256  # resamples that are drawn at once
 _MAX_SAMPLES = 20_000  # above, the mean is as good as normal, and resampling takes seconds
 _NORMAL_QUANTILE = 1.959964  # of (1 + CONFIDENCE) / 2
 
@@ -85,18 +85,17 @@ def _resample(values: np.ndarray) -> np.ndarray:
     """Return (2, comparisons): the percentiles of means of resamples of (comparisons, samples)."""
     num_samples = values.shape[1]
     generator = np.random.default_rng(num_samples)
-    means = np.empty((_NUM_RESAMPLES, len(values)))
+    means = np.empty((len(values), _NUM_RESAMPLES))
     at_once = max(1, min(_NUM_AT_ONCE, _NUM_DRAWN // num_samples))
     for start in range(0, _NUM_RESAMPLES, at_once):
-        some = means[start : start + at_once]
-        drawn = generator.integers(0, num_samples, (len(some), num_samples))
-        drawn += np.arange(len(some))[:, None] * num_samples
+        some = means[:, start : start + at_once]
+        drawn = generator.integers(0, num_samples, (some.shape[1], num_samples))
+        drawn += np.arange(len(drawn))[:, None] * num_samples
         weights = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape) / num_samples
-        np.matmul(weights, values.T, out=some)
-    quantiles = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    starts = range(0, len(values), _NUM_AT_ONCE)
-    parts = [np.quantile(means[:, start : start + _NUM_AT_ONCE], quantiles, axis=0) for start in starts]
-    return np.concatenate(parts, axis=1)
+        some[:] = values @ weights.T
+    edges = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    found: np.ndarray = np.quantile(means, edges, axis=1, overwrite_input=True)  # row by row, as they lie in memory
+    return found
 
 
 def _approximate(values: np.ndarray) -> np.ndarray:

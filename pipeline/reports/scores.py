@@ -1,9 +1,11 @@
 """The numbers of each test sample that an evaluation left, for statistics on pairs."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -37,18 +39,23 @@ def read_scores(path: Path, seed: int) -> SampleScores:
     Raises ValueError, in one line, and OSError where it cannot be read.
     """
     places = {place.name: place for place in read_tensor_places(path)}
-    size = path.stat().st_size
-    start = size - max((place.end for place in places.values()), default=0)
     if "ids" not in places:
         raise ValueError("it has no 'ids'")
-    ids = _read(path, start, places["ids"], "I64")
+    with path.open("rb") as file:
+        start = file.seek(-max(place.end for place in places.values()), os.SEEK_END)
+        return _read_scores(file, start, places, seed)
+
+
+def _read_scores(file: BinaryIO, start: int, places: Mapping[str, TensorPlace], seed: int) -> SampleScores:
+    """Return the scores at these places, of which those of the first seed have no number."""
+    ids = _read(file, start, places["ids"], "I64")
     if ids.ndim != 1 or not ids.size:
         raise ValueError(f"'ids' has the shape {list(ids.shape)}, wanted one a sample")
     by_seed: dict[int, dict[str, np.ndarray]] = {}
     for name, place in places.items():
         if not (match := _NAME.fullmatch(name)):
             continue
-        scores = _read(path, start, place, "F64")
+        scores = _read(file, start, place, "F64")
         if scores.shape != ids.shape:
             raise ValueError(f"'{name}' has the shape {list(scores.shape)}, wanted {list(ids.shape)}: one a sample")
         if not np.isfinite(scores).all():
@@ -57,9 +64,10 @@ def read_scores(path: Path, seed: int) -> SampleScores:
     return SampleScores(ids, by_seed)
 
 
-def _read(path: Path, start: int, place: TensorPlace, dtype: str) -> np.ndarray:
+def _read(file: BinaryIO, start: int, place: TensorPlace, dtype: str) -> np.ndarray:
     if place.dtype != dtype:
         raise ValueError(f"'{place.name}' is {place.dtype}, wanted {dtype}")
     kind = np.dtype({"I64": "<i8", "F64": "<f8"}[dtype])
     count = (place.end - place.start) // kind.itemsize
-    return np.fromfile(path, kind, count, offset=start + place.start).reshape(place.shape)
+    file.seek(start + place.start)
+    return np.fromfile(file, kind, count).reshape(place.shape)
