@@ -1,4 +1,4 @@
-"""What the params say of how results are judged. No result depends on the section `reporting`."""
+"""What the params say of how results are judged, and models described. No result depends on the section `reporting`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +12,15 @@ SCHEMA: dict[str, Any] = {
         "smallest_differences": {
             "type": "object",
             "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+        },
+        "card": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "license": {"type": "string", "pattern": "^[A-Za-z0-9.+() -]{1,100}$"},  # as SPDX calls it
+                "intended_use": {"type": "string"},
+                "limitations": {"type": "string"},
+            },
         },
     },
 }

@@ -108,8 +108,13 @@ def _move_missing(source: Path, target: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, all of it or nothing, in a folder that need not be there yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, all of it or nothing."""
     temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 

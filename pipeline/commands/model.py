@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from pipeline.cli import print_json, print_text
+from pipeline.commands.card import render_card
 from pipeline.components import DESCRIPTION
 from pipeline.errors import StageError, UsageError, escape_line
 from pipeline.modelforms import STATES, Form, describe_size, hash_file
@@ -32,6 +33,7 @@ ENDINGS = {
 }
 # Errors whose message says all: they are about the model, and no bug of its code.
 _PLAIN = ("ArchitectureError", "ConversionError", "ImportError", "ModelFileError", "UnsuitableError", "WeightsError")
+_CARD = "README.md"  # where model hubs look for it
 _INSTALL = "; pip install "
 _MAX_WIDTH = 40  # characters of a cell
 _MAX_REASON = 300  # characters of what a foreign error says
@@ -103,6 +105,8 @@ def convert(source: str, target: Path, to: str | None, experiment: str, trust: s
     _check_source(found, form)
     with _beside(target) as path:
         result = _run(project, found, "convert_model", {"to": form, "path": str(path)})
+        if form == "directory" and source in project.experiments.names():
+            (path / _CARD).write_text(render_card(project, project.experiments.get(source)), encoding="utf-8")
         _check_target(target)
         _make_readable(path)
         os.rename(path, target)

@@ -58,6 +58,22 @@ def read_evidence(folder: Path, predictions: Path | None, certificate: Mapping[s
         return Evidence(seeds, None, f"its predictions cannot be read: {error}")
 
 
+def stack_scores(evidence: Evidence, metric: str, definition: str, seeds: Sequence[int]) -> np.ndarray:
+    """Return (seeds, samples), two or more, whose means a metric is. Raises LookupError, with why, without them."""
+    if evidence.scores is None:
+        raise LookupError(evidence.fault)
+    found, values = evidence.scores.of(metric, definition), evidence.values(metric)
+    if not seeds or not all(seed in found for seed in seeds):
+        raise LookupError("no score of each sample" + (", and one seed" if len(seeds) == 1 else ""))
+    if len(evidence.scores.ids) < 2:
+        raise LookupError("one test sample")
+    for seed in seeds:
+        scale = max(abs(values[seed]), float(np.abs(found[seed]).mean()))
+        if not abs(found[seed].mean() - values[seed]) <= _TOLERANCE * scale:
+            raise LookupError("the metric is not the mean of its scores")
+    return np.stack([found[seed] for seed in seeds])
+
+
 def build_findings(
     rows: Sequence[Row],
     results: Mapping[str, Result],
@@ -109,20 +125,16 @@ class _Pair:
         if not self._seeds:
             self._fault = "no seed in common"
             return None
-        mine, others = (scores.of(self._finding.metric, self._definition) for scores in (ours, theirs))
-        if not all(seed in mine and seed in others for seed in self._seeds):
-            self._fault = "no score of each sample" + (", and one seed" if len(self._seeds) == 1 else "")
+        try:
+            mine, others = (
+                stack_scores(evidence, self._finding.metric, self._definition, self._seeds)
+                for evidence in self._evidence
+            )
+        except LookupError as error:
+            self._fault = str(error)
             return None
-        if len(ours.ids) < 2:
-            self._fault = "one test sample"
-            return None
-        for scores, values in zip((mine, others), self._values, strict=True):
-            for seed, value in zip(self._seeds, values, strict=True):
-                scale = max(abs(value), float(np.abs(scores[seed]).mean()))
-                if not abs(scores[seed].mean() - value) <= _TOLERANCE * scale:
-                    self._fault = "the metric is not the mean of its scores"
-                    return None
-        return np.stack([mine[seed] - others[seed] for seed in self._seeds])
+        differences: np.ndarray = mine - others
+        return differences
 
     def judge(self, interval: Interval | None, smallest: float) -> Finding:
         """Return the finding with its verdict; its values are those of the seeds that both have."""

@@ -70,16 +70,16 @@ def render_csv(findings: Iterable[Finding]) -> str:
 
 def render_markdown(findings: Sequence[Finding], notes: Sequence[str], outcomes: Sequence[Outcome]) -> str:
     """Return a table, why some do not compare, and the gates; harmless whoever wrote its parts."""
-    lines = [_line(COLUMNS), _line("---" for _ in COLUMNS)]
+    lines = [render_row(COLUMNS), render_row("---" for _ in COLUMNS)]
     for finding in findings:
         cells = [escape_cell(cell) for cell in list_cells(finding)]
         if finding.judgement:
             cells[-1] = f"{_ARROWS[finding.judgement.verdict]} {cells[-1]}"
-        lines.append(_line(cells))
+        lines.append(render_row(cells))
     lines += ["", *(f"- {escape_cell(note, 300)}" for note in notes)] if notes else []
     if outcomes:
-        lines += ["", _line(("gate of", "gate", "has", "")), _line(["---"] * 4)]
-        lines += [_line([*map(escape_cell, _list_gate(o)), "✅" if o.is_passed else "❌"]) for o in outcomes]
+        lines += ["", render_row(("gate of", "gate", "has", "")), render_row(["---"] * 4)]
+        lines += [render_row([*map(escape_cell, _list_gate(o)), "✅" if o.is_passed else "❌"]) for o in outcomes]
     return "\n".join(lines) + "\n"
 
 
@@ -112,5 +112,6 @@ def _escape_latex(text: str) -> str:
     return " ".join(escaped.split())
 
 
-def _line(cells: Iterable[str]) -> str:
+def render_row(cells: Iterable[str]) -> str:
+    """Return a row of a Markdown table; cells are Markdown already."""
     return f"| {' | '.join(cells)} |"

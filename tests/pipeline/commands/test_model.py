@@ -99,6 +99,7 @@ def test_a_model_is_converted_and_compared(name: str, root: Path, force: Force) 
         "read again and compared on 9 samples of the test split: the outputs differ by up to 0 ("
     )
     assert (lost == "lost: nothing") == (name == "folder")
+    assert (root / name / "README.md").is_file() == (name == "folder")
     assert not [path for path in _list(root) if path.startswith(f".{name}")]
     refused = force("model", "convert", "common", name)
     assert refused.status == 2
