@@ -6,7 +6,7 @@ from typing import Any
 VERSION = 2  # 1 had the arguments of metrics among the params, where they touched every metric
 
 # What has to agree besides the metric's own definition, and how to call it.
-_FIELDS = {
+FIELDS = {
     ("test", "ids_sha256"): "test split",
     ("test", "targets_sha256"): "test targets",
     ("procedure", "sha256"): "evaluation procedure",
@@ -22,9 +22,9 @@ def find_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], metric:
     if is_older(ours) or is_older(theirs):
         return ["older certificate: evaluate again"]
     reasons = []
-    for path, name in _FIELDS.items():
-        if _get(ours, path) != _get(theirs, path):
-            reasons.append(f"{name} differs: {_describe(path, ours)} vs {_describe(path, theirs)}")
+    for path, name in FIELDS.items():
+        if get_field(ours, path) != get_field(theirs, path):
+            reasons.append(f"{name} differs: {describe_field(path, ours)} vs {describe_field(path, theirs)}")
     ours_params, theirs_params = ours.get("params", {}), theirs.get("params", {})
     for key in sorted(ours_params.keys() & theirs_params.keys()):
         if ours_params[key] != theirs_params[key]:
@@ -51,17 +51,19 @@ def _compare_metrics(name: str, ours: Mapping[str, Any], theirs: Mapping[str, An
     return reasons
 
 
-def _get(certificate: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+def get_field(certificate: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """Return a field, None where it is not there."""
     value: Any = certificate
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
 
-def _describe(path: tuple[str, ...], certificate: Mapping[str, Any]) -> str:
-    value = str(_get(certificate, path))
+def describe_field(path: tuple[str, ...], certificate: Mapping[str, Any]) -> str:
+    """Return a field as people are told of it."""
+    value = str(get_field(certificate, path))
     if path[0] == "test":
-        return f"{_get(certificate, ('test', 'num_samples'))} samples {value[:8]}"
+        return f"{get_field(certificate, ('test', 'num_samples'))} samples {value[:8]}"
     if path[0] == "procedure":  # two classes of one name may still differ
-        return f"{_get(certificate, ('procedure', 'class'))} {value[:8]}"
+        return f"{get_field(certificate, ('procedure', 'class'))} {value[:8]}"
     return value

@@ -198,6 +198,9 @@ class Ownership:
         self._owners: dict[tuple[str, str], str] = {}
         self._stages: dict[tuple[str, str], Stage] = {}
 
+    def __contains__(self, experiment: str) -> bool:
+        return experiment in self._experiments
+
     def owner(self, experiment: str, stage: str) -> str:
         """Return the experiment whose stage this one uses: itself, or an ancestor."""
         key = (experiment, stage)

@@ -1,5 +1,6 @@
 """`force report`: what each experiment's metrics say beside a baseline, how sure that is, and whether it passes."""
 
+import importlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from pipeline.reports.reporter import Report, Reporter
 from pipeline.tables import print_table
 from pipeline.tools import git
 
-_FORMATS = ("terminal", "markdown", "json", "csv", "latex")
+_FORMATS = ("terminal", "markdown", "html", "json", "csv", "latex")
 _NUMERIC = ("baseline", "value", "difference", "95 % interval")
 
 
@@ -33,9 +34,17 @@ _NUMERIC = ("baseline", "value", "difference", "95 % interval")
 @click.option("--baseline", metavar="NAME", default="", help="Compare with NAME instead of each one's parent.")
 @click.option("--base", metavar="REV", default="", help="Compare each with itself, too, where this branch left REV.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="terminal", show_default=True)
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the pages of --format html go.  [default: .force/report]",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--gate", "is_gate", is_flag=True, help="Fail with exit code 7 where a gate is not passed.")
-def command(names: tuple[str, ...], baseline: str, base: str, form: str, as_json: bool, is_gate: bool) -> None:
+def command(
+    names: tuple[str, ...], baseline: str, base: str, form: str, output: Path | None, as_json: bool, is_gate: bool
+) -> None:
     """Report on the experiments: differences from the parent with 95 % intervals, verdicts, and gates.
 
     Reads what the last runs left. Gates are those of experiment.yaml.
@@ -46,9 +55,13 @@ def command(names: tuple[str, ...], baseline: str, base: str, form: str, as_json
     with _check_out(project.root, base) as (before, fault):
         report = reporter.build(before, base)
     project.index.save()
-    _print(
-        Report(report.findings, [*filter(None, [fault]), *report.notes], report.outcomes), "json" if as_json else form
-    )
+    report = Report(report.findings, [*filter(None, [fault]), *report.notes], report.outcomes)
+    if form == "html" and not as_json:
+        folder = output or project.state_dir / "report"
+        importlib.import_module("pipeline.pages.site").Site(project, experiments, report).write(folder.absolute())
+        click.echo(f"wrote {folder / 'index.html'}")
+    else:
+        _print(report, "json" if as_json else form)
     if problems:
         raise ConfigError(problems)
     if is_gate:

@@ -49,15 +49,15 @@ class ResultReader:
     def _find_evidence(self, name: str) -> Evidence:
         """Return what the evaluation of an experiment left besides its metrics."""
         folder = self._root / self._ownership.effective(name, "evaluate").folder
-        return read_evidence(folder, self._find_out(name, PREDICTIONS), self.read(name).certificate)
+        return read_evidence(folder, self.find_out(name, PREDICTIONS), self.read(name).certificate)
 
     def read_performance(self, name: str) -> Mapping[str, Any] | None:
         """Return the performance.json of an experiment; None where it is not here."""
-        path = self._find_out(name, PERFORMANCE)
+        path = self.find_out(name, PERFORMANCE)
         document = read_json(path) if path else None
         return document if isinstance(document, Mapping) else None
 
-    def _find_out(self, name: str, out: str) -> Path | None:
+    def find_out(self, name: str, out: str) -> Path | None:
         """Return where an out of an evaluation is, as dvc.lock records it: in the workspace, or in the cache."""
         stage = self._ownership.effective(name, "evaluate")
         md5 = self._planner.recorded_outs(stage).get(out)

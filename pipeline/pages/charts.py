@@ -1,0 +1,83 @@
+"""Charts of an experiment as Vega-Lite specifications: learning curves beside the baseline's, and confusion."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+_NO_CURVES = ("epoch", "step")
+_MAX_POINTS = 500  # of a curve, evenly spaced
+_MAX_CLASSES = 50  # of a confusion matrix that is drawn
+
+
+def list_curves(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of what a training recorded by epoch."""
+    names = dict.fromkeys(name for row in history for name, value in row.items() if isinstance(value, int | float))
+    return [name for name in names if name not in _NO_CURVES]
+
+
+def draw_curve(name: str, histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return the chart of a curve; `histories` has the rows of each experiment that it is drawn for."""
+    values = [
+        {"epoch": row["epoch"], "value": row[name], "experiment": experiment}
+        for experiment, history in histories.items()
+        for row in _thin([row for row in history if name in row and "epoch" in row])
+    ]
+    return {
+        "$schema": _SCHEMA,
+        "width": 280,
+        "height": 160,
+        "title": name,
+        "data": {"values": values},
+        "mark": {"type": "line", "point": len(values) < 100},
+        "encoding": {
+            "x": {"field": "epoch", "type": "quantitative", "axis": {"tickMinStep": 1, "format": "d"}},
+            "y": {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": False}},
+            "color": {"field": "experiment", "type": "nominal", "sort": list(histories), "title": None},
+            "strokeDash": {"field": "experiment", "type": "nominal", "sort": list(histories), "title": None},
+        },
+    }
+
+
+def count_confusions(pairs: Iterator[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Return how often each actual class was predicted as which."""
+    counts: dict[tuple[str, str], int] = {}
+    for pair in pairs:
+        counts[pair] = counts.get(pair, 0) + 1
+    return counts
+
+
+def draw_confusion(counts: Mapping[tuple[str, str], int]) -> dict[str, Any] | None:
+    """Return the chart of a confusion matrix; None where it has too many classes to be read."""
+    classes = sorted({name for pair in counts for name in pair}, key=_read_class)
+    if not classes or len(classes) > _MAX_CLASSES:
+        return None
+    values = [{"actual": a, "predicted": p, "samples": count} for (a, p), count in counts.items()]
+    side = max(160, min(600, 28 * len(classes)))
+    axis = {"type": "nominal", "sort": classes, "scale": {"domain": classes}}
+    count = {"field": "samples", "type": "quantitative"}
+    is_dark = f"datum.samples > {max(counts.values()) ** 0.5}"  # half of the scale, which is logarithmic
+    ink = {"condition": {"test": is_dark, "value": "white"}, "value": "black"}
+    return {
+        "$schema": _SCHEMA,
+        "width": side,
+        "height": side,
+        "data": {"values": values},
+        "encoding": {"x": {"field": "predicted", **axis}, "y": {"field": "actual", **axis}},
+        "layer": [
+            {"mark": "rect", "encoding": {"color": {**count, "scale": {"type": "symlog", "scheme": "blues"}}}},
+            {"mark": "text", "encoding": {"text": count, "color": ink}},
+        ],
+    }
+
+
+def _thin(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Return so many rows that a chart can show them, the last one with them."""
+    step = -(-len(rows) // _MAX_POINTS) or 1
+    return [row for place, row in enumerate(rows) if place % step == 0 or place == len(rows) - 1]
+
+
+def _read_class(name: str) -> tuple[float, str]:
+    try:
+        return float(name), name
+    except ValueError:
+        return float("inf"), name

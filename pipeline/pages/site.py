@@ -1,0 +1,160 @@
+"""Write the report as pages: one folder that opens from disk, and asks no network for anything."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pipeline.errors import UsageError
+from pipeline.experiments import Experiment
+from pipeline.ownership import Ownership
+from pipeline.pages.entries import ExperimentPage, build_page, describe_certificate
+from pipeline.pages.mistakes import Mistake, find_mistakes
+from pipeline.project import Project
+from pipeline.reports.findings import Finding
+from pipeline.reports.rendering import COLUMNS
+from pipeline.reports.reporter import Report, ResultReader
+from pipeline.reports.scores import PREDICTIONS
+from pipeline.results import format_delta
+from pipeline.workspace import read_json
+
+_HERE = Path(__file__).parent
+_ASSETS = ("page.css", "index.js", "charts.js", "vendor/vega.min.js", "vendor/vega-lite.min.js")
+_MARKER = ".force-report"  # in a folder of ours, which may be written anew
+_ORDER = ("worse", "better", "inconclusive", "equivalent", "unknown")  # of what a row of the table says
+
+
+class Site:
+    """The pages of experiments."""
+
+    def __init__(self, project: Project, experiments: Mapping[str, Experiment], report: Report) -> None:
+        self._root = project.root
+        self._experiments = experiments
+        self._report = report
+        self._ownership: Ownership = project.ownership(dict(experiments))
+        self._reader = ResultReader(project, experiments, project.cache)
+        environment = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=False,
+        )
+        environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False}
+        self._index, self._page = (environment.get_template(f"{name}.html") for name in ("index", "experiment"))
+        self._findings: dict[str, list[Finding]] = {}
+        for finding in report.findings:
+            self._findings.setdefault(finding.experiment, []).append(finding)
+
+    def write(self, folder: Path) -> None:
+        """Write all pages into `folder`, in place of those that were there, all of them or none.
+
+        Raises UsageError for a folder that holds anything else.
+        """
+        _check_folder(folder)
+        new = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(new, ignore_errors=True)
+        (new / "assets").mkdir(parents=True)
+        (new / "experiments").mkdir()
+        (new / _MARKER).touch()
+        for asset in _ASSETS:
+            shutil.copyfile(_HERE / "static" / asset, new / "assets" / Path(asset).name)
+        _write(new / "index.html", self._render_index())
+        for name in self._experiments:
+            _write(new / "experiments" / f"{name}.html", self._render_page(name))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(new, folder)
+
+    def _render_index(self) -> str:
+        metrics = list(dict.fromkeys(finding.metric for finding in self._report.findings))
+        titles = ["experiment", "against", *metrics, "verdict", "description"]
+        return self._index.render(
+            title="Experiments",
+            assets="assets",
+            columns=[{"title": title, "is_number": title in metrics} for title in titles],
+            metrics=metrics,
+            entries=[self._describe(name) for name in self._experiments],
+            notes=self._report.notes,
+            report=self._collect(),
+        )
+
+    def _describe(self, name: str) -> dict[str, Any]:
+        """Return a row of the table."""
+        findings = [finding for finding in self._findings.get(name, []) if " at " not in finding.baseline]
+        verdicts = [finding.judgement.verdict for finding in findings if finding.judgement]
+        counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in _ORDER if verdict in verdicts]
+        return {
+            "name": name,
+            "baseline": next((finding.baseline for finding in findings if finding.baseline), ""),
+            "cells": {finding.metric: _describe_cell(finding) for finding in findings},
+            "verdict": (self._reader.read(name).fault and "no result") or ", ".join(counts),
+            "description": self._experiments[name].description,
+        }
+
+    def _collect(self) -> dict[str, Any]:
+        """Return what the page compares two experiments by; equal certificates are there once."""
+        places: dict[str, int] = {}
+        experiments = {}
+        for name in self._experiments:
+            result = self._reader.read(name)
+            described = json.dumps(describe_certificate(result.certificate), sort_keys=True)
+            experiments[name] = {
+                "metrics": dict(result.metrics),
+                "certificate": places.setdefault(described, len(places)),
+                "fault": f"{name}: {result.fault or result.staleness}" if result.fault or result.staleness else "",
+            }
+        return {"experiments": experiments, "certificates": [json.loads(text) for text in places]}
+
+    def _render_page(self, name: str) -> str:
+        page: ExperimentPage = build_page(
+            self._root,
+            self._experiments[name],
+            self._ownership,
+            self._reader.read(name),
+            self._findings.get(name, []),
+            self._find_mistakes(name),
+        )
+        return self._page.render(
+            title=name, assets="../assets", page=page, names=self._experiments, finding_titles=COLUMNS
+        )
+
+    def _find_mistakes(self, name: str) -> Sequence[Mistake]:
+        evidence, result = self._reader.find_evidence(name), self._reader.read(name)
+        predictions = self._reader.find_out(name, PREDICTIONS)
+        data = self._root / self._ownership.effective(name, "prepare").folder / "outputs/prepare/data"
+        metadata = read_json(data / "metadata.json")
+        if evidence.scores is None or predictions is None or not isinstance(metadata, dict):
+            return []
+        try:
+            return find_mistakes(evidence.scores, predictions, data, metadata, result.certificate.get("seed", 0))
+        except (OSError, ValueError, KeyError, IndexError, TypeError):  # the page is there without them
+            return []
+
+
+def _describe_cell(finding: Finding) -> dict[str, Any]:
+    difference = "n/c" if finding.reasons else "" if finding.delta is None else format_delta(finding.delta)
+    verdict, text = (finding.judgement.verdict, finding.judgement.text) if finding.judgement else ("dim", "")
+    return {
+        "value": finding.value,
+        "difference": difference,
+        "verdict": verdict if verdict in ("better", "worse") else "dim",
+        "text": "; ".join(finding.reasons) or text,
+    }
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise UsageError where a folder is no place for pages."""
+    hint = "name a new folder, or one of an earlier report"
+    try:
+        if folder.exists() and not (folder / _MARKER).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"'{folder}' is there, and no report", hint)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"'{folder}' cannot be written: {error.strerror}", hint) from None
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="replace")

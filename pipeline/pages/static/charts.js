@@ -1,0 +1,20 @@
+// Draws each figure's chart with Vega-Lite, in the colours of the page.
+"use strict";
+
+const style = getComputedStyle(document.documentElement);
+const [ink, line] = ["--ink", "--line"].map((name) => style.getPropertyValue(name).trim());
+const config = {
+  background: null,
+  view: { stroke: null },
+  axis: { labelColor: ink, titleColor: ink, gridColor: line, domainColor: line, tickColor: line },
+  legend: { labelColor: ink, titleColor: ink },
+  title: { color: ink },
+};
+
+for (const figure of document.querySelectorAll("figure[data-chart]")) {
+  const spec = JSON.parse(document.getElementById(figure.dataset.chart).textContent);
+  const place = document.createElement("div");
+  figure.prepend(place);
+  const compiled = vegaLite.compile({ ...spec, config }).spec;
+  new vega.View(vega.parse(compiled), { renderer: "svg", container: place }).runAsync();
+}
