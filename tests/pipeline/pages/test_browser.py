@@ -1,0 +1,140 @@
+"""The pages of a report as somebody reads them, in Debian's Chromium."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.checkouts import Checkout, Ended
+from tests.recorded import make_certificate
+from tests.reported import leave, make_reported
+
+pytestmark = pytest.mark.browser
+PATIENCE_S = 60
+HISTORY = "".join(json.dumps({"epoch": epoch, "train_loss": 1 / epoch}) + "\n" for epoch in range(1, 5))
+
+
+@pytest.fixture
+def browser() -> Iterator[Chrome]:
+    """Chromium without a window; it is closed in the end."""
+    options = ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"):
+        options.add_argument(argument)
+    options.binary_location = "/usr/bin/chromium"
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = Chrome(options, Service("/usr/bin/chromedriver"))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(checkout: Checkout, force: Callable[..., Ended]) -> Path:
+    """The first page of a report."""
+    make_reported(checkout)
+    test = {**make_certificate()["test"], "ids_sha256": "f" * 64, "num_samples": 450}
+    leave(checkout, "y", 0.805, 0.5, test=test)
+    checkout.write("common/outputs/train/history.jsonl", HISTORY)
+    checkout.write("experiments/x/outputs/evaluate/confusion.csv", "actual,predicted\n1,1\n1,2\n")
+    assert force("report", "--format", "html", "--output", "page").status == 0
+    return checkout.root / "page/index.html"
+
+
+def list_names(browser: Chrome) -> list[str]:
+    """Return the experiments that the table shows, in its order."""
+    rows = browser.find_elements(By.CSS_SELECTOR, "#experiments tbody tr")
+    return [row.find_element(By.CSS_SELECTOR, "th a").text for row in rows if row.is_displayed()]
+
+
+def find_column(browser: Chrome, title: str) -> WebElement:
+    """Return what sorts by a column."""
+    buttons = browser.find_elements(By.CSS_SELECTOR, "#experiments thead button")
+    return next(button for button in buttons if button.text == title)
+
+
+def read_faults(browser: Chrome) -> list[str]:
+    """Return what went wrong in the browser."""
+    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+
+
+def test_table_is_sorted_by_any_column_with_the_keyboard_too(browser: Chrome, page: Path) -> None:
+    browser.get(page.as_uri())
+    assert list_names(browser) == ["common", "x", "y"]
+    find_column(browser, "accuracy").click()
+    assert list_names(browser) == ["common", "y", "x"]
+    find_column(browser, "accuracy").send_keys(Keys.ENTER)
+    assert list_names(browser) == ["x", "y", "common"]
+    header = find_column(browser, "accuracy").find_element(By.XPATH, "..")
+    assert header.get_attribute("aria-sort") == "descending"
+    find_column(browser, "experiment").click()
+    assert list_names(browser) == ["common", "x", "y"]
+    assert read_faults(browser) == []
+
+
+def test_table_is_filtered_by_words(browser: Chrome, page: Path) -> None:
+    browser.get(page.as_uri())
+    count = browser.find_element(By.ID, "count")
+    assert count.text == "3 of 3 experiments"
+    browser.find_element(By.ID, "filter").send_keys("BETTER x")
+    assert (list_names(browser), count.text) == (["x"], "1 of 3 experiments")
+
+
+def choose(browser: Chrome, *names: str) -> str:
+    """Choose experiments to compare; return what the comparison says."""
+    for name in names:
+        browser.find_element(By.CSS_SELECTOR, f"input[value={name}]").click()
+    return browser.find_element(By.ID, "comparison").text
+
+
+def test_any_two_are_compared_where_they_compare(browser: Chrome, page: Path) -> None:
+    browser.get(page.as_uri())
+    assert choose(browser, "common") == "Choose one more to compare."
+    assert choose(browser, "x").splitlines() == [
+        "metric common x difference",
+        "accuracy 0.8000 0.9000 +0.1000",
+        "cross_entropy 0.5000 0.3000 −0.2000",
+    ]
+    cells = browser.find_elements(By.CSS_SELECTOR, "#comparison td.better")
+    assert [cell.text for cell in cells] == ["+0.1000", "−0.2000"]
+    text = choose(browser, "y")  # the first one is let go
+    assert not browser.find_element(By.CSS_SELECTOR, "input[value=common]").is_selected()
+    reason = "does not compare: test split differs: 381 samples 11111111 vs 450 samples ffffffff"
+    assert text.splitlines()[1] == f"accuracy 0.9000 0.8050 {reason}"
+    assert choose(browser, "y", "x") == "Choose two experiments to compare."
+
+
+def test_a_page_of_an_experiment_draws_charts_and_leads_to_its_ancestors(browser: Chrome, page: Path) -> None:
+    browser.get(page.as_uri())
+    browser.find_element(By.LINK_TEXT, "x").click()
+    waiting = WebDriverWait(browser, PATIENCE_S)
+    waiting.until(lambda driver: len(driver.find_elements(By.CSS_SELECTOR, "figure[data-chart] svg")) == 2)
+    assert "train_loss" in browser.find_element(By.CSS_SELECTOR, "figure[data-chart] svg").text
+    assert read_faults(browser) == []
+    stages = browser.find_elements(By.CSS_SELECTOR, "#lineage ~ table a")
+    next(link for link in stages if link.text == "common").click()
+    waiting.until(lambda driver: driver.title == "common")
+    assert browser.find_element(By.TAG_NAME, "h1").text == "common"
+    browser.find_element(By.LINK_TEXT, "Experiments").click()
+    assert list_names(browser) == ["common", "x", "y"]
+
+
+def test_a_narrow_screen_scrolls_tables_alone(browser: Chrome, page: Path) -> None:
+    browser.set_window_size(400, 800)
+    for path in (page, page.parent / "experiments/x.html"):
+        browser.get(path.as_uri())
+        width, room = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+        assert width <= room, path
+
+
+def test_a_dark_page_is_dark(browser: Chrome, page: Path) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
+    browser.get(page.as_uri())
+    assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
