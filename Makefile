@@ -10,13 +10,20 @@ TORCH := torch==2.13.0
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install dev run test test-ci test-gpu test-vision check lint bench lock clean
+.PHONY: help extras install dev run test test-ci test-gpu test-vision check lint bench lock clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
 
 #: make install set up .venv with what experiments need
 install: $(VENV)/ready
+
+#: make extras NAMES=onnx,sql  add to it what some formats, models and loggers need; docs say which
+extras: $(VENV)/ready
+	$(PIP) install --no-build-isolation --editable '.[$(NAMES)]'
+	@$(BIN)/python -c 'import torchmetrics' 2> /dev/null || { \
+	    echo "error: the torchvision that this brought is for another build of torch, and keeps torchmetrics from starting" >&2; \
+	    echo "hint: $(PIP) uninstall --yes torchvision, or install one for this build" >&2; exit 5; }
 
 #: make dev     the same, with what tests, act and DVC's S3 need
 dev: $(VENV)/ready-dev

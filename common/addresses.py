@@ -97,7 +97,7 @@ def _explain(address: Address, error: BaseException) -> str:
     """Return one line about what went wrong."""
     if isinstance(error, ImportError):
         extra = _EXTRAS.get(address.scheme)
-        wanted = f"pip install 'force-build[{extra}]'" if extra else " ".join(str(error).split())
+        wanted = f"make extras NAMES={extra}" if extra else " ".join(str(error).split())
         return f"'{address.shown}' wants a package that is not installed: {wanted}"
     if isinstance(error, FileNotFoundError):
         while address.scheme in _HTTP and error.__cause__:  # fsspec takes every failure of a server for this one

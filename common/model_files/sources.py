@@ -15,10 +15,10 @@ def import_extra(package: str, extra: str) -> Any:
     """Import an optional package. Raises ModelFileError that names the extra to install."""
     try:
         return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        message = f"this model file wants the package '{error.name}'; pip install 'force-build[{extra}]'"
-        raise ModelFileError(message) from error
     except Exception as error:  # such as a library built for another torch
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            message = f"this model file wants the package '{package}'; make extras NAMES={extra}"
+            raise ModelFileError(message) from error
         raise ModelFileError(f"the package '{package}' cannot be imported: {first_line(error)}") from error
 
 
@@ -30,7 +30,8 @@ def read_verified(path: Path, sha256: str) -> BytesIO:
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise ModelFileError(f"'{path.name}' is not the file that is trusted: its SHA-256 is {found}, not {sha256}")
+        wanted = sha256 or "any: programs are refused"
+        raise ModelFileError(f"'{path.name}' is not the file that is trusted: its SHA-256 is {found}, not {wanted}")
     return BytesIO(content)
 
 

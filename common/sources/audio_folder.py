@@ -111,6 +111,6 @@ def _import_soundfile() -> Any:
     try:
         return importlib.import_module("soundfile")
     except ModuleNotFoundError as error:
-        raise BadSourceError("this source wants the package 'soundfile'; pip install 'force-build[audio]'") from error
+        raise BadSourceError("this source wants the package 'soundfile'; make extras NAMES=audio") from error
     except OSError as error:  # it has no libsndfile of its own for this machine
         raise BadSourceError(f"the package 'soundfile' does not find libsndfile: {error}") from error

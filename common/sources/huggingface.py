@@ -210,7 +210,7 @@ def _import_datasets() -> Any:
     try:
         datasets = importlib.import_module("datasets")
     except ModuleNotFoundError as error:
-        wanted = "pip install 'force-build[huggingface]'"
+        wanted = "make extras NAMES=huggingface"
         raise BadSourceError(f"this source wants the package 'datasets'; {wanted}") from error
     datasets.disable_progress_bars()
     return datasets

@@ -136,4 +136,4 @@ def _import_sqlalchemy() -> Any:
     try:
         return importlib.import_module("sqlalchemy")
     except ModuleNotFoundError as error:
-        raise BadSourceError("this source wants the package 'sqlalchemy'; pip install 'force-build[sql]'") from error
+        raise BadSourceError("this source wants the package 'sqlalchemy'; make extras NAMES=sql") from error

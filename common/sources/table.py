@@ -1,6 +1,6 @@
 """Tables: CSV, TSV, Parquet, Feather and JSON lines, one file or a folder of files of one kind, read in parts."""
 
-import re
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +22,6 @@ from common.samples import BadSourceError, Samples, Source
 _BLOCK_BYTES = 2**24  # of text that are parsed at once
 _NUM_ROWS = 2**16  # of a binary file that are read at once
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_NUMBER = re.compile(r"\s*[-+]?\.?\d")  # how one begins
 _MAX_VALUES = 1000  # of a column that becomes indicators
 _KINDS = (*_DELIMITERS, ".parquet", ".feather", ".arrow", ".jsonl", ".ndjson")
 
@@ -60,6 +59,10 @@ class Table(Source):
     def load(self, part: tuple[int, str, pa.RecordBatch]) -> Samples:
         """Return the samples of some rows. Raises BadSourceError, naming column and row, for what is no number."""
         first, path, rows = part
+        with _explain(Path(path)):
+            return self._load(first, path, rows)
+
+    def _load(self, first: int, path: str, rows: pa.RecordBatch) -> Samples:
         self._check_columns(rows.schema.names, path)
         rows, numbers = self._settle_missing(rows, torch.arange(first, first + len(rows)), path)
         inputs = self._read_inputs(rows, numbers, path)
@@ -121,7 +124,7 @@ class Table(Source):
         for column in wanted:
             if column is not None and column not in columns:
                 known = ", ".join(columns[:10]) + (" …" if len(columns) > 10 else "")
-                raise BadSourceError(f"{path} has no column '{column}': there are {known}")
+                raise BadSourceError(f"{path} has no column '{column}': there are {known}{_suggest_delimiter(columns)}")
         if not self._choose_inputs(columns):
             raise BadSourceError(f"{path} has no column that is left for inputs")
 
@@ -131,16 +134,21 @@ class Table(Source):
         others = [*self._list_targets(), *filter(None, (self.id, self.group, self.split, self.time))]
         for column in (*inputs, *others):
             is_text = _is_text(rows.schema.field(column).type) and column not in self.one_hot
-            if not _has_missing(rows.column(column)) or (self.missing == "keep" and column in inputs and not is_text):
+            may_be_empty = column in inputs or not is_text
+            if not _has_missing(rows.column(column), may_be_empty=may_be_empty) or (
+                self.missing == "keep" and column in inputs and not is_text
+            ):
                 continue
-            is_missing = _find_missing(rows.column(column))
+            is_missing = _find_missing(rows.column(column), may_be_empty=may_be_empty)
             if self.missing == "drop":
                 kept = ~is_missing
                 rows, ids = rows.filter(pa.array(kept)), ids[torch.from_numpy(kept)]
             elif self.missing in ("error", "keep") or column not in inputs or is_text:
                 row = int(ids[int(is_missing.argmax())])
+                value = rows.column(column)[int(is_missing.argmax())].as_py()
+                has = f"{value}" if isinstance(value, float) and math.isinf(value) else "no value"
                 hint = "data.source.missing: drop leaves such rows out"
-                raise BadSourceError(f"{path} has no value in column '{column}' of row {row} (from 0); {hint}")
+                raise BadSourceError(f"{path} has {has} in column '{column}' of row {row} (from 0); {hint}")
         return rows, ids
 
     def _read_inputs(self, rows: pa.RecordBatch, numbers: Tensor, path: str) -> Any:
@@ -229,18 +237,23 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _has_missing(column: pa.Array) -> bool:
-    """Say whether a value is absent, or not a number."""
-    if column.null_count or not pa.types.is_floating(column.type):
-        return bool(column.null_count)
-    return bool(np.isnan(column.to_numpy()).any())
+def _has_missing(column: pa.Array, *, may_be_empty: bool = True) -> bool:
+    """Say whether a value is absent, or no finite number; a text may be empty, or is absent then."""
+    if column.null_count:
+        return True
+    if pa.types.is_floating(column.type):
+        return not np.isfinite(column.to_numpy()).all()
+    return not may_be_empty and _is_text(column.type) and bool(_find_missing(column, may_be_empty=False).any())
 
 
-def _find_missing(column: pa.Array) -> np.ndarray:
-    """Return which values are absent, or not a number."""
-    missing = column.is_null(nan_is_null=True) if pa.types.is_floating(column.type) else column.is_null()
-    found: np.ndarray = missing.to_numpy(zero_copy_only=False)
-    return found
+def _find_missing(column: pa.Array, *, may_be_empty: bool = True) -> np.ndarray:
+    """Return which values are absent, or no finite numbers; a text may be empty, or is absent then."""
+    missing: np.ndarray = column.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_floating(column.type):
+        missing = missing | ~np.isfinite(column.to_numpy(zero_copy_only=False))
+    elif not may_be_empty and _is_text(column.type):
+        missing = missing | compute.equal(column, "").fill_null(True).to_numpy(zero_copy_only=False)
+    return missing
 
 
 def _read_numbers(rows: pa.RecordBatch, places: Tensor, column: str, path: str, fill: float | None) -> np.ndarray:
@@ -251,7 +264,7 @@ def _read_numbers(rows: pa.RecordBatch, places: Tensor, column: str, path: str, 
     if not _is_number(values.type):
         hint = "data.source.inputs names the columns to take, data.source.one_hot those of few values"
         texts = _read_texts(rows, column) if _is_text(values.type) else []
-        found = next((place for place, text in enumerate(texts) if text and not _NUMBER.match(text)), None)
+        found = next((place for place, text in enumerate(texts) if text and not _is_float(text)), None)
         odd = "" if found is None else f", as '{texts[found][:50]}' in row {int(places[found])} (from 0)"
         raise BadSourceError(f"{path}: column '{column}' holds {values.type}, no numbers{odd}; {hint}")
     if pa.types.is_boolean(values.type):
@@ -260,12 +273,29 @@ def _read_numbers(rows: pa.RecordBatch, places: Tensor, column: str, path: str, 
     return numbers if fill is None else np.where(_find_missing(values), fill, numbers)
 
 
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _suggest_delimiter(columns: Sequence[str]) -> str:
+    """Return a hint where the names of columns hold what may part them."""
+    found = next((mark for mark in ";\t|," if len(columns) == 1 and mark in columns[0]), "")
+    return f"; data.source.delimiter says what parts them: {found!r}?" if found else ""
+
+
 def _read_texts(rows: pa.RecordBatch, column: str) -> list[str]:
     """Return values as texts: 3 and not 3.0 where they are whole numbers."""
     values = rows.column(column)
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    texts: list[str] = (values if _is_text(values.type) else compute.cast(values, pa.string())).to_pylist()
+    try:
+        texts: list[str] = (values if _is_text(values.type) else compute.cast(values, pa.string())).to_pylist()
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        raise pa.ArrowInvalid(f"column '{column}' holds what is no UTF-8") from None
     return texts
 
 

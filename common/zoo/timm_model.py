@@ -34,7 +34,7 @@ class TimmModel(PretrainedModel):
     def __init__(self, config: Config, metadata: Metadata) -> None:
         super().__init__()
         if timm is None:
-            raise ModuleNotFoundError("timm is not installed: pip install 'force-build[timm]'")
+            raise ModuleNotFoundError("timm is not installed: make extras NAMES=timm")
         if not timm.is_model(config.name):
             similar = ", ".join(get_close_matches(config.name, timm.list_models())) or "one of timm.list_models()"
             raise MisfitError(f"the name '{config.name}'", similar)

@@ -62,7 +62,7 @@ class TransformerEncoder(Model):
         """
         embedded, seen = self.embed(inputs)
         if self.class_token is not None:
-            embedded = torch.cat([self.class_token.expand(len(inputs), -1, -1), embedded], dim=1)
+            embedded = torch.cat([self.class_token.expand(inputs.shape[0], -1, -1), embedded], dim=1)
             seen = None if seen is None else nn.functional.pad(seen, (1, 0), value=True)
         outputs = self.dropout(embedded + self.positions[:, : embedded.shape[1]])
         for block in self.blocks:

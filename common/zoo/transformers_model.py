@@ -37,7 +37,7 @@ class TransformersModel(PretrainedModel):
     def __init__(self, config: Config, metadata: Metadata) -> None:
         super().__init__()
         if transformers is None:
-            raise ModuleNotFoundError("transformers is not installed: pip install 'force-build[transformers]'")
+            raise ModuleNotFoundError("transformers is not installed: make extras NAMES=transformers")
         self.padding, self.is_for_tokens = config.padding, len(metadata.input_shape) == 1
         kind = getattr(transformers, f"AutoModelFor{'Sequence' if self.is_for_tokens else 'Image'}Classification")
         sizes = {"pad_token_id": config.padding} if self.is_for_tokens else _read_image_sizes(metadata)

@@ -57,6 +57,6 @@ class ViT(Model):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits: (batch, channels, height, width) → (batch, outputs)."""
         patches = self.embed(inputs).flatten(2).transpose(1, 2)  # (batch, patches, dim)
-        tokens = torch.cat([self.class_token.expand(len(inputs), -1, -1), patches], dim=1) + self.positions
+        tokens = torch.cat([self.class_token.expand(inputs.shape[0], -1, -1), patches], dim=1) + self.positions
         logits: Tensor = self.classifier(self.norm(self.blocks(self.dropout(tokens))[:, 0]))
         return logits

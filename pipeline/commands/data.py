@@ -61,7 +61,7 @@ def show(name: str, output: Path | None, as_json: bool) -> None:
 @command.command()
 @click.argument("name", metavar="EXPERIMENT")
 @click.option("--against", metavar="OTHER", default="", help="Compare with OTHER instead of the parent.")
-@click.option("--strict", is_flag=True, help="Fail at doubts and drift, too.")
+@click.option("--strict", is_flag=True, help="Fail at doubts and drift, too, and where the data are out of date.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(name: str, against: str, strict: bool, as_json: bool) -> None:
     """Check the data of EXPERIMENT, and compare them.
@@ -199,6 +199,9 @@ def _close_gate(answer: Mapping[str, Any], *, strict: bool) -> None:
         raise GateError(f"the data of {name} raise {_count(len(answer['doubts']), 'doubt')}", f"force data show {name}")
     if strict and answer["drift"] and _has_drifted(answer["drift"]):
         raise GateError(f"the data of {name} are not those of {answer['against']}")
+    if strict and answer["out_of_date"]:
+        owner = answer["prepared_for"]
+        raise GateError(f"the data of {name} are out of date: {answer['out_of_date']}", f"force run {owner}:{PREPARE}")
 
 
 def _explain_form(parent: Prepared, form: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """`force doctor`: what is missing or damaged on this machine, and the command that mends it."""
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -82,7 +83,16 @@ def _check_packages(project: Project) -> list[Finding]:
             findings.append(Finding(name, True, importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
             findings.append(Finding(name, False, "not installed", "make run"))
+    if importlib.util.find_spec("torchvision") is not None:
+        findings.append(_check_torchvision(project))
     return findings
+
+
+def _check_torchvision(project: Project) -> Finding:
+    """Try what imports torchvision: one for another build of torch keeps every evaluation from starting."""
+    tried = run([sys.executable, "-c", "import torchmetrics"], project.root, check=False)
+    mend = "" if not tried.returncode else "uninstall torchvision, or install the one for this build of torch"
+    return Finding("torchvision", not tried.returncode, last_line(tried.stderr) or "fits torch", mend)
 
 
 def _check_programs(project: Project) -> list[Finding]:

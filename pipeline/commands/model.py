@@ -34,7 +34,7 @@ ENDINGS = {
 # Errors whose message says all: they are about the model, and no bug of its code.
 _PLAIN = ("ArchitectureError", "ConversionError", "ImportError", "ModelFileError", "UnsuitableError", "WeightsError")
 _CARD = "README.md"  # where model hubs look for it
-_INSTALL = "; pip install "
+_INSTALL = "; make extras "
 _MAX_WIDTH = 40  # characters of a cell
 _MAX_REASON = 300  # characters of what a foreign error says
 _ANY_CLASS = "directory, pt and safetensors take a model of any class, and pt2 and onnx most"
@@ -205,7 +205,7 @@ def _describe_failure(failure: Mapping[str, str] | None, lines: Sequence[str], s
     message = " ".join(failure["message"].split())[:_MAX_REASON]
     if _INSTALL in message:
         reason, _, packages = message.partition(_INSTALL)
-        return StageError(reason, f"pip install {packages}")
+        return StageError(reason, f"make extras {packages}")
     if failure["type"] in _PLAIN:
         return StageError(message, _ANY_CLASS if failure["type"] == "UnsuitableError" else "")
     return StageError((f"{failure['place']}: " if failure["place"] else "") + f"{failure['type']}: {message}")

@@ -68,7 +68,9 @@ def check_bound(gate: Gate, ours: Measured, performance: Mapping[str, Any] | Non
         ">": value > gate.number,
         "<": value < gate.number,
     }[gate.sign]
-    return Outcome(ours.result.experiment, gate, is_passed, f"{value:.6g}")
+    wants_percent = not gate.is_percent and ours.unit == _FRACTION and abs(gate.number) > 1
+    hint = f", a fraction: '{gate.text} %'?" if wants_percent else ""
+    return Outcome(ours.result.experiment, gate, is_passed, f"{value:.6g}{hint}")
 
 
 def check_no_worse(gate: Gate, ours: Measured, theirs: Measured, row: Row) -> Outcome:

@@ -70,7 +70,7 @@ def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(registry, "_registry", {})
     monkeypatch.setitem(sys.modules, "s3fs", None)
     assert refuse("s3://bucket/x.csv", tmp_path) == (
-        "'s3://bucket/x.csv' wants a package that is not installed: pip install 'force-build[s3]'"
+        "'s3://bucket/x.csv' wants a package that is not installed: make extras NAMES=s3"
     )
 
 

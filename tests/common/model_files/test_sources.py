@@ -6,7 +6,7 @@ from common.model_files.sources import ModelFileError, import_extra
 
 
 def test_a_missing_package_is_told_with_the_extra_that_brings_it() -> None:
-    with pytest.raises(ModelFileError, match=r"wants the package 'no_such_package'; pip install 'force-build\[onnx\]'"):
+    with pytest.raises(ModelFileError, match=r"wants the package 'no_such_package'; make extras NAMES=onnx"):
         import_extra("no_such_package", "onnx")
 
 

@@ -146,7 +146,7 @@ def test_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     write(tmp_path / "a/a.wav", SOUND)
     with pytest.raises(BadSourceError) as caught:
         load(tmp_path)
-    assert str(caught.value) == "this source wants the package 'soundfile'; pip install 'force-build[audio]'"
+    assert str(caught.value) == "this source wants the package 'soundfile'; make extras NAMES=audio"
 
 
 @pytest.mark.usefixtures("soundfile")

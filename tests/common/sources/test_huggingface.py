@@ -241,7 +241,7 @@ def test_hub_that_is_out_of_reach_is_one_line() -> None:
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     message = refuse(HuggingFace("x"))
-    assert message == "this source wants the package 'datasets'; pip install 'force-build[huggingface]'"
+    assert message == "this source wants the package 'datasets'; make extras NAMES=huggingface"
 
 
 def test_repository_may_change_unless_a_commit_is_named() -> None:

@@ -158,5 +158,5 @@ def test_database_is_refused_when_it_is_truncated(url: str, size: int) -> None:
 
 def test_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    wanted = "this source wants the package 'sqlalchemy'; pip install 'force-build[sql]'"
+    wanted = "this source wants the package 'sqlalchemy'; make extras NAMES=sql"
     assert refuse("sqlite:///x.db", QUERY, "key") == wanted

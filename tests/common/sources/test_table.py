@@ -189,12 +189,11 @@ HOLES = pa.table({"a": [1.0, None, 3.0, float("nan")], "b": [1, 2, 3, None], "c"
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_rows_without_a_value_are_left_out_when_params_say_so(tmp_path: Path, ending: str) -> None:
     samples = read(Table(write(tmp_path / f"holes.{ending}", HOLES), target="c", inputs=("a", "b"), missing="drop"))
-    kept = [0] if ending == "parquet" else [0, 2]  # CSV has no text that is missing, only an empty one
-    assert samples.ids.tolist() == kept
+    assert samples.ids.tolist() == [0]
 
 
 def test_a_number_stands_for_a_missing_input_when_params_say_so(tmp_path: Path) -> None:
-    samples = read(Table(write(tmp_path / "holes.csv", HOLES), target="c", inputs=("a", "b"), missing=-1))
+    samples = read(Table(write(tmp_path / "holes.csv", HOLES), inputs=("a", "b"), missing=-1))
     assert samples.inputs.tolist() == [[1, 1], [-1, 2], [3, 3], [-1, -1]]
 
 
@@ -205,9 +204,36 @@ def test_missing_inputs_stay_not_a_number_when_params_say_so(tmp_path: Path) -> 
         assert samples.inputs.isnan().tolist() == [[False, False], [True, False], [False, False], [True, True]]
 
 
-def test_missing_target_is_an_error_although_inputs_may_be_missing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_missing_target_is_an_error_although_inputs_may_be_missing(tmp_path: Path, ending: str) -> None:
     with pytest.raises(BadSourceError, match="no value in column 'c' of row 2"):
-        read(Table(write(tmp_path / "holes.parquet", HOLES), target="c", inputs=("a", "b"), missing="keep"))
+        read(Table(write(tmp_path / f"holes.{ending}", HOLES), target="c", inputs=("a", "b"), missing="keep"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_numbers_that_are_infinite_are_errors_as_missing_ones(tmp_path: Path, ending: str) -> None:
+    numbers = pa.table({"a": [1.0, 2.0, float("-inf")], "b": ["x", "y", "z"]})
+    path = write(tmp_path / f"numbers.{ending}", numbers)
+    with pytest.raises(BadSourceError, match=r"has -inf in column 'a' of row 2 \(from 0\); data.source.missing: "):
+        read(Table(path, target="b"))
+    assert read(Table(path, target="b", missing="drop")).ids.tolist() == [0, 1]
+    assert read(Table(path, target="b", missing=0)).inputs.flatten().tolist() == [1, 2, 0]
+    assert read(Table(path, target="b", missing="keep")).inputs.isinf().sum() == 1
+
+
+def test_text_of_another_encoding_is_refused_with_its_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("x,y\n1,grün\n".encode("latin-1"))
+    with pytest.raises(BadSourceError, match=r"a\.csv cannot be read: column 'y' holds what is no UTF-8$"):
+        read(Table(str(path), target="y"))
+
+
+def test_a_delimiter_that_nobody_named_is_suggested(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x;y\n1;2\n")
+    message = r"has no column 'y': there are x;y; data\.source\.delimiter says what parts them: ';'\?$"
+    with pytest.raises(BadSourceError, match=message):
+        read(Table(str(path), target="y"))
 
 
 def test_text_that_is_missing_is_an_error_although_numbers_may_be(tmp_path: Path) -> None:
@@ -329,11 +355,13 @@ def test_rows_are_refused_when_they_have_other_columns(tmp_path: Path, num: int)
 
 def test_text_among_numbers_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("a,b\n1,2\n-1e3,2\nmany,2\n")
-    with pytest.raises(BadSourceError) as caught:
-        read(Table(str(path)))
-    found = "column 'a' holds string, no numbers, as 'many' in row 2 (from 0); data.source.inputs names "
-    assert str(caught.value).startswith(f"{path}: {found}")
+    for text in ("many", '"1,5"'):
+        path.write_text(f"a,b\n1,2\n-1e3,2\n{text},2\n")
+        with pytest.raises(BadSourceError) as caught:
+            read(Table(str(path)))
+        shown = text.strip('"')
+        found = f"column 'a' holds string, no numbers, as '{shown}' in row 2 (from 0); data.source.inputs names "
+        assert str(caught.value).startswith(f"{path}: {found}")
 
 
 def test_columns_are_refused_when_two_have_one_name(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def _make_state() -> dict[str, Tensor]:
 
 def test_error_names_the_extra_when_timm_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm_model, "timm", None)
-    with pytest.raises(ModuleNotFoundError, match=r"^timm is not installed: pip install 'force-build\[timm\]'$"):
+    with pytest.raises(ModuleNotFoundError, match=r"^timm is not installed: make extras NAMES=timm$"):
         TimmModel(Config("resnet10t"), IMAGES)
 
 

@@ -28,7 +28,7 @@ def _save_encoder(folder: Path, arguments: dict[str, int]) -> Weights:
 
 def test_error_names_the_extra_when_transformers_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transformers_model, "transformers", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'force-build\[transformers\]'$"):
+    with pytest.raises(ModuleNotFoundError, match=r"make extras NAMES=transformers$"):
         TransformersModel(BERT, TOKENS)
 
 

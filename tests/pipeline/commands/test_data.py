@@ -214,7 +214,8 @@ def test_data_of_another_form_than_those_of_the_parent_are_not_compared_unasked(
     write(checkout, inputs=torch.rand(20, 2))
     write(checkout, "a", inputs=torch.rand(20, 3))
     ended = force("data", "check", "a", "--strict")
-    assert (ended.status, ended.err) == (0, "")
+    message = "error: the data of a are out of date: has not run yet\nhint: force run a:prepare\n"
+    assert (ended.status, ended.err) == (7, message)
     assert ended.out.splitlines()[-1] == (
         "not compared with common, whose data are of another form: input_shape is (3,), not (2,); "
         "--against names another experiment"
