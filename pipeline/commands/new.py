@@ -58,9 +58,23 @@ _METHODS = {
 @click.argument("name")
 @click.option("--inherits", metavar="NAME", default=COMMON, show_default=True, help="The parent.")
 @click.option("--override", "overrides", metavar="A,B", default="", help=f"Components: {', '.join(KINDS)}.")
+@click.option(
+    "--component",
+    "references",
+    metavar="KIND=MODULE:CLASS",
+    multiple=True,
+    help="A class that is there, as of the zoo.",
+)
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="A param, as in train.epochs=30.")
 @click.option("--description", default="", help="The research question in one line.")
-def command(name: str, inherits: str, overrides: str, settings: tuple[str, ...], description: str) -> None:
+def command(
+    name: str,
+    inherits: str,
+    overrides: str,
+    references: tuple[str, ...],
+    settings: tuple[str, ...],
+    description: str,
+) -> None:
     """Make the experiment NAME, ready to run: files to change, and its dvc.yaml."""
     project = find_project(Path.cwd())
     _check_name(project, name)
@@ -69,18 +83,22 @@ def command(name: str, inherits: str, overrides: str, settings: tuple[str, ...],
     _check_overridable(parent, kinds)
     params = dict(_parse_setting(text) for text in settings)
     _check_settings(params)
-    if not kinds and not params:
+    components = dict(_parse_reference(text) for text in references)
+    if twice := next((kind for kind in kinds if kind in components), ""):
+        raise UsageError(f"'{twice}' is overridden, and its class is named", "--override or --component")
+    if not kinds and not params and not components:
         raise UsageError("an experiment has to change something", "--override model, or --set train.epochs=30")
     folder = project.root / folder_of(name)
     folder.mkdir(parents=True)
     try:
-        files = _write(folder, name, parent, kinds, params, description)
+        files = _write(folder, name, parent, kinds, components, params, description)
         project.refresh()
         selected = {name: project.experiments.get(name)}
         texts = render_generated(project.experiments, selected, project.ownership(selected))
     except ConfigError as error:
         shutil.rmtree(folder)  # a mistake in what was asked for leaves nothing behind
-        asked = [replace(p, path="--set", line=0, column=0) for p in error.problems]
+        option = "--set" if params else "--component"
+        asked = [replace(p, path=option, line=0, column=0) for p in error.problems]
         raise ConfigError(asked) from None
     write_files(project.root, texts, find_drift(project.root, texts))
     project.index.save()
@@ -116,6 +134,14 @@ def _check_overridable(parent: Experiment, kinds: list[str]) -> None:
             raise UsageError(f"the {kind} of '{parent.name}' is {file}, which no class can extend", hint)
 
 
+def _parse_reference(text: str) -> tuple[str, str]:
+    kind, equals, reference = text.partition("=")
+    if not equals or kind not in KINDS or ":" not in reference:
+        meant = "" if kind in KINDS else suggest(kind, list(KINDS))
+        raise UsageError(f"'{text}' is not KIND=MODULE:CLASS{meant}", "--component model=common.zoo.mlp:MLP")
+    return kind, reference
+
+
 def _parse_setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not _KEY.fullmatch(key):
@@ -130,15 +156,23 @@ def _check_settings(params: dict[str, Any]) -> None:
 
 
 def _write(
-    folder: Path, name: str, parent: Experiment, kinds: list[str], params: dict[str, Any], description: str
+    folder: Path,
+    name: str,
+    parent: Experiment,
+    kinds: list[str],
+    components: dict[str, str],
+    params: dict[str, Any],
+    description: str,
 ) -> list[str]:
     """Write the experiment's own files and return their names."""
-    changed = ", ".join([*kinds, *params])
+    changed = ", ".join([*kinds, *components, *params])
     lines = [
         "# yaml-language-server: $schema=../../pipeline/schemas/experiment.schema.json",
         f"inherits: {parent.name}",
         f"description: {_quote(description or f'another {changed}')}",
     ]
+    if components:
+        lines += ["components:", *(f"  {kind}: {_quote(reference)}" for kind, reference in components.items())]
     if params:
         lines.append("params:")
         for section, keys in nest(params).items():

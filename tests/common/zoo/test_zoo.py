@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from common.config import build_config
+from common.model_files.programs import save_torch_export
 from common.saved_model import read_model, write_model
 from tests.common.zoo.cases import CASES, Case, make_metadata
 
@@ -74,6 +75,18 @@ def test_model_comes_back_to_the_bit(case: Case, tmp_path: Path) -> None:
     torch.manual_seed(1)
     read = read_model(case.model, tmp_path)
     assert torch.equal(read.eval()(inputs), model.eval()(inputs))
+
+
+# Rows of tokens that end at different places are packed for a GRU, which no program can say.
+@pytest.mark.parametrize("case", [case for name, case in CASES.items() if name != "gru of tokens"])
+@pytest.mark.filterwarnings("ignore:The tensor attributes .* were assigned during export:UserWarning")
+@pytest.mark.slow
+def test_program_of_a_model_takes_batches_of_any_size(case: Case, tmp_path: Path) -> None:
+    model = case.build().eval()
+    save_torch_export(model, case.draw_inputs(3), tmp_path / "m.pt2")
+    program = torch.export.load(tmp_path / "m.pt2").module()
+    for num_samples in (2, 6):
+        torch.testing.assert_close(program(case.draw_inputs(num_samples)), model(case.draw_inputs(num_samples)))
 
 
 @ALL

@@ -161,3 +161,25 @@ def test_nothing_is_left_behind_when_settings_contradict_each_other(
     assert ended.status in (2, 3)
     assert "train.epochs" in ended.err
     assert list((checkout.root / "experiments").iterdir()) == []
+
+
+def test_a_class_of_the_zoo_is_taken_by_name(checkout: Checkout, force: Callable[..., Ended]) -> None:
+    for name in ("__init__", "mlp", "fitting"):
+        (checkout.root / "common/zoo").mkdir(exist_ok=True)
+        shutil.copy(ROOT / f"common/zoo/{name}.py", checkout.root / f"common/zoo/{name}.py")
+    mlp = "model=common.zoo.mlp:MLP"
+    ended = force("new", "table_net", "--component", mlp, "--set", "model.hidden=[32]")
+    assert (ended.status, ended.err) == (0, "")
+    text = (checkout.root / "experiments/table_net/experiment.yaml").read_text()
+    assert yaml.safe_load(text)["components"] == {"model": "common.zoo.mlp:MLP"}
+    assert force("show", "table_net").out.splitlines()[6].split() == ["model", "MLP", "common/zoo/mlp.py"]
+    for arguments, message in (
+        (["--component", "modl=common.zoo.mlp:MLP"], "is not KIND=MODULE:CLASS; did you mean 'model'?"),
+        (["--component", "model"], "'model' is not KIND=MODULE:CLASS"),
+        (["--component", mlp, "--override", "model"], "'model' is overridden, and its class is named"),
+        (["--component", "model=common.zoo.mlp:MPL"], "--component: "),
+    ):
+        ended = force("new", "other", *arguments)
+        assert ended.status in (2, 3)
+        assert message in ended.err
+        assert not (checkout.root / "experiments/other").exists()
