@@ -1,6 +1,6 @@
 # make run: set up, run the common build and every example, compare.   make test: set up, check everything.
 .DEFAULT_GOAL := help
-SHELL := /bin/bash
+SHELL := /bin/bash -o pipefail
 # The interpreter outside any environment: the one that is made here has no pip of its own.
 PYTHON := $(shell python3 -c 'import sys; print(sys._base_executable)')
 JOBS ?= 2
@@ -71,7 +71,7 @@ lock: $(VENV)/ready-dev
 	for name in docker/train .github/actions/setup/plan .github/actions/setup/run; do \
 	    pip-compile $(LOCK_FLAGS) --constraint requirements-dev.lock --output-file $$name.lock $$name.in || exit; \
 	done
-	pip-compile $(LOCK_FLAGS) --constraint requirements-dev.lock --output-file - <(cat tests/vision.in; echo $(TORCH)) \
+	pip-compile $(LOCK_FLAGS) --no-annotate --constraint requirements-dev.lock --constraint <(echo $(TORCH)) --output-file - tests/vision.in \
 	    | awk '/^[a-z]/ { kept = /^(onnx2pytorch|timm|torchvision)==/ } kept' > tests/vision.lock
 	$(PYTHON) docker/lock_cuda.py $(TORCH) docker/train.lock > docker/cuda.lock
 	python -m common.catalog > pipeline/catalog.json

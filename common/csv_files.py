@@ -1,10 +1,12 @@
 """CSV in blocks of whole lines, which threads parse side by side: of a stream, pyarrow parses one block at a time."""
 
+import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import csv
@@ -12,33 +14,38 @@ from pyarrow import csv
 from common.samples import BadSourceError
 from common.workers import map_in_threads
 
-_BLOCK_BYTES = 2**23  # of text that are parsed at once; no line is longer
+_PROBE_BYTES = 2**24  # of text that types are guessed from
+_BLOCK_BYTES = 2**23  # that are parsed at once; no line is longer
 _LINE_END = re.compile(rb"\r\n?|\n")
-_NOT_EMPTY = re.compile(rb"[^\r\n]")
 _PLACE = re.compile(r"(?:In CSV column #(\d+): |CSV parse error: )?(?:Row #(\d+): )?(.*)", re.DOTALL)
 
 
 def read_csv(
-    path: Path, delimiter: str, choose_types: Callable[[pa.Schema], Mapping[str, pa.DataType]]
+    path: Path,
+    delimiter: str,
+    choose_types: Callable[[pa.Schema], Mapping[str, pa.DataType]],
+    note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows in parts.
 
-    `choose_types` says of what the first block looks like which columns are read as something else. Raises
-    BadSourceError, naming the row and the column, where a line has another number of values, or one of another type.
+    `choose_types` says of what the first lines look like which columns are read as something else. `note` hears the
+    sha256 of the file, where that comes for nothing. Raises BadSourceError, naming the row and the column, where a line
+    has another number of values, or one of another type.
     """
-    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    try:
+        parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    except ValueError as error:
+        raise BadSourceError(f"{path} cannot be read with the delimiter {delimiter!r}: {error}") from error
     names: list[str] = []
     first = -1  # the row at which the count of the parser begins: it counts the line of names as well
     try:
-        with csv.open_csv(path, csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES), parse) as probe:
+        with csv.open_csv(path, csv.ReadOptions(use_threads=False, block_size=_PROBE_BYTES), parse) as probe:
             names = probe.schema.names
             convert = csv.ConvertOptions(column_types=choose_types(probe.schema))
-        with path.open("rb") as file:
-            text = mmap(file.fileno(), 0, access=ACCESS_READ)
-        start = _find_rows(text, names, parse)
+        start = _find_rows(path, names, parse)
         first = num_rows = 0 if start else -1
-        parse_block = partial(_parse, text, names, parse, convert)
-        for parts in map_in_threads(parse_block, _split_lines(text, start)):
+        parse_block = partial(_parse, path, names, parse, convert)
+        for parts in map_in_threads(parse_block, _read_lines(path, start, note)):
             for rows in parts:
                 yield rows
                 num_rows += len(rows)
@@ -47,9 +54,10 @@ def read_csv(
         raise BadSourceError(_explain(error, path, names, first)) from error
 
 
-def _find_rows(text: mmap, names: list[str], parse: csv.ParseOptions) -> int:
+def _find_rows(path: Path, names: list[str], parse: csv.ParseOptions) -> int:
     """Return where the line after the names begins; 0 where they are not in the first line."""
-    end = _LINE_END.search(text, 0, _BLOCK_BYTES)
+    with path.open("rb") as file:
+        end = _LINE_END.search(text := file.read(_BLOCK_BYTES))
     if not end:
         return 0
     try:
@@ -59,44 +67,51 @@ def _find_rows(text: mmap, names: list[str], parse: csv.ParseOptions) -> int:
     return end.end() if found == names else 0
 
 
-def _split_lines(text: mmap, start: int) -> Iterator[tuple[int, int | None]]:
-    """Yield where whole lines begin and end, about `_BLOCK_BYTES` at once, up to one that has a quote; its end is None.
+def _read_lines(path: Path, start: int, note: Callable[[str], None]) -> Iterator[tuple[int, Any]]:
+    """Yield whole lines, about `_BLOCK_BYTES` at once, and where they begin; from one with a quote on, no lines.
 
     Where lines end then, only a parser knows: values in quotes may have several.
     """
-    while start < len(text):
-        end = min(start + _BLOCK_BYTES, len(text))
-        if not start or text.find(b'"', start, end) >= 0:
-            yield start, None
-            return
-        if end < len(text):
-            end = max(text.rfind(b"\n", start, end), text.rfind(b"\r", start, end)) + 1
-        if not end:
-            raise pa.ArrowInvalid(f"a line has more than {_BLOCK_BYTES} bytes")
-        yield start, end
-        start = end
+    with path.open("rb") as file:
+        digest = hashlib.sha256(file.read(start))
+        while block := os.pread(file.fileno(), _BLOCK_BYTES, start):
+            if not start or b'"' in block:
+                yield start, None
+                return
+            end = len(block)
+            if end == _BLOCK_BYTES:
+                end = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
+            if not end:
+                raise pa.ArrowInvalid(f"a line has more than {_BLOCK_BYTES} bytes")
+            lines = memoryview(block)[:end]
+            digest.update(lines)
+            yield start, lines
+            start += end
+    note(digest.hexdigest())
 
 
 def _parse(
-    text: mmap,
-    names: list[str],
-    parse: csv.ParseOptions,
-    convert: csv.ConvertOptions,
-    block: tuple[int, int | None],
+    path: Path, names: list[str], parse: csv.ParseOptions, convert: csv.ConvertOptions, block: tuple[int, Any]
 ) -> Iterable[pa.RecordBatch]:
-    """Return the rows of a block, or what reads them one after the other, up to the end."""
-    start, end = block
-    lines = pa.py_buffer(memoryview(text)[start:end])
-    if end is None:
-        read = csv.ReadOptions(block_size=_BLOCK_BYTES, column_names=names if start else None)
-        rows: Iterable[pa.RecordBatch] = csv.open_csv(pa.BufferReader(lines), read, parse, convert)
-        return rows
-    if not _NOT_EMPTY.search(text, start, end):
-        return ()
+    """Return the rows of some lines, or what reads all that follow, one block after the other."""
+    start, lines = block
+    if lines is None:
+        return _stream(path, names, parse, convert, start)
     read = csv.ReadOptions(use_threads=False, block_size=len(lines) + 1, column_names=names)
     plain = csv.ParseOptions(delimiter=parse.delimiter)
-    batches: list[pa.RecordBatch] = csv.read_csv(lines, read, plain, convert).to_batches()
+    batches: list[pa.RecordBatch] = csv.read_csv(pa.py_buffer(lines), read, plain, convert).to_batches()
     return batches
+
+
+def _stream(
+    path: Path, names: list[str], parse: csv.ParseOptions, convert: csv.ConvertOptions, start: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield all rows from a byte on; from the first one, the names come first."""
+    with path.open("rb") as file:
+        file.seek(start)
+        # By several threads, pyarrow does not say which row is at fault, and is hardly faster.
+        read = csv.ReadOptions(use_threads=False, block_size=_PROBE_BYTES, column_names=names if start else None)
+        yield from csv.open_csv(file, read, parse, convert)
 
 
 def _explain(error: pa.ArrowInvalid, path: Path, names: list[str], first: int) -> str:

@@ -22,7 +22,6 @@ from common.moments import Moments
 from common.part_states import PartStates, UnusableStateError
 from common.samples import Affine, BadSourceError, Samples
 from common.tensor_file import TensorFile, open_cut, open_rows
-from common.workers import count_cores
 
 log = logging.getLogger("force")
 
@@ -136,17 +135,20 @@ class DatasetWriter:
             raise BadSourceError("the source has no samples")
         self._end_files()
         paths = sorted(self._list_files())
-        with ThreadPoolExecutor(count_cores()) as threads:
-            sources = threads.submit(describe)  # reads all of them, for their hashes
-            if not self.is_settled:
-                self._check_ids()
-                self._settle(describe_transforms, fit)
-            hashes = threads.map(hash_file, [self._folder / path for path in paths])
+        if not self.is_settled:
+            self._check_ids()
+            self._settle(describe_transforms, fit)
+        thread = ThreadPoolExecutor(1)
+        try:
+            hashes = thread.map(hash_file, [self._folder / path for path in paths])
             for split in SPLITS:
                 check_targets(split, self._rows(split, "targets"), len(self._classes), self._find_name)
             judge(self)
+            sources = describe()  # may read all of them, for their hashes
             files = dict(zip(paths, hashes, strict=True))
-        metadata = self._build_metadata(self._example, name, prepared_by, sources.result(), files)
+        finally:
+            thread.shutdown(cancel_futures=True)
+        metadata = self._build_metadata(self._example, name, prepared_by, sources, files)
         write_metadata(metadata, self._folder)
         return metadata
 

@@ -67,7 +67,7 @@ def _sum(values: Tensor) -> tuple[Tensor, Tensor]:
         return _sum_bytes(values)
     values = values.double()
     mean = values.mean(dim=(0, 2))
-    return mean, values.sub_(mean[:, None]).square_().sum(dim=(0, 2))
+    return mean, values.sub(mean[:, None]).square_().sum(dim=(0, 2))
 
 
 def _sum_bytes(values: Tensor) -> tuple[Tensor, Tensor]:

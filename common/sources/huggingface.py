@@ -19,7 +19,7 @@ from common.config import DataPath, PositiveInt
 from common.dataset import hash_file
 from common.image_files import decode_images
 from common.samples import BadSourceError, Samples, Source
-from common.sources.table import Table
+from common.sources.table import Rows, Table
 
 _NUM_ROWS = 2**12  # that are read at once
 _NUM_IMAGES = 2**8
@@ -85,7 +85,7 @@ class HuggingFace(Source):
             rows = _set_column(rows, column, _name_labels(rows.column(column), names))
         if part.image:
             rows = _set_column(rows, part.image, pa.array(map(str, range(part.first, part.first + len(rows)))))
-        samples = self._make_table(part).load((part.first, where, rows))
+        samples = self._make_table(part).load(Rows(0, part.first, where, rows))
         if part.image:
             samples = samples._replace(inputs=self._decode(part, samples.inputs))
         if part.as_split and isinstance(samples.ids, Tensor):

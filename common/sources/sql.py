@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from common.samples import BadSourceError, Samples, Source
-from common.sources.table import Table
+from common.sources.table import Rows, Table
 
 _NUM_ROWS = 2**14  # that are fetched at once
 
@@ -58,7 +58,7 @@ class Sql(Source):
     def load(self, part: Part) -> Samples:
         """Return the samples of some rows. Raises BadSourceError, naming column and row, for what is no number."""
         first, rows, digests = part
-        samples = self._table().load((first, self.url, rows))
+        samples = self._table().load(Rows(0, first, self.url, rows))
         return samples._replace(digests=[digests[name] for name in samples.ids])
 
     def _table(self) -> Table:

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pyarrow import compute, feather, json, parquet
+from pyarrow import compute, csv, feather, json, parquet
 from torch import Tensor
 
 from common.config import DataPath
@@ -24,6 +24,15 @@ _NUM_ROWS = 2**16  # of a binary file that are read at once
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _MAX_VALUES = 1000  # of a column that becomes indicators
 _KINDS = (*_DELIMITERS, ".parquet", ".feather", ".arrow", ".jsonl", ".ndjson")
+
+
+class Rows(NamedTuple):
+    """Some rows of a file."""
+
+    before: int  # rows of the files before
+    first: int  # row of this one that is the first here
+    path: str
+    rows: pa.RecordBatch
 
 
 @dataclass(frozen=True)
@@ -47,29 +56,30 @@ class Table(Source):
         """The name of the file or folder."""
         return Path(self.path).name
 
-    def parts(self) -> Iterator[tuple[int, str, pa.RecordBatch]]:
-        """Yield the number of the first row, the file and the rows, parsed by several threads."""
-        first = 0
+    def parts(self) -> Iterator[Rows]:
+        """Yield rows, parsed by several threads, and where they are."""
+        before = 0
         for path in _list_files(Path(self.path)):
-            with _explain(path):
+            first = 0
+            with _explain(str(path)):
                 for rows in self._read(path):
-                    yield first, str(path), rows
+                    yield Rows(before, first, str(path), rows)
                     first += len(rows)
+            before += first
 
-    def load(self, part: tuple[int, str, pa.RecordBatch]) -> Samples:
+    def load(self, part: Rows) -> Samples:
         """Return the samples of some rows. Raises BadSourceError, naming column and row, for what is no number."""
-        first, path, rows = part
-        with _explain(Path(path)):
-            return self._load(first, path, rows)
+        with _explain(part.path):
+            return self._load(*part)
 
-    def _load(self, first: int, path: str, rows: pa.RecordBatch) -> Samples:
+    def _load(self, before: int, first: int, path: str, rows: pa.RecordBatch) -> Samples:
         self._check_columns(rows.schema.names, path)
         rows, numbers = self._settle_missing(rows, torch.arange(first, first + len(rows)), path)
         inputs = self._read_inputs(rows, numbers, path)
         return Samples(
             inputs=inputs,
             targets=self._read_targets(rows, numbers, path),
-            ids=_read_texts(rows, self.id) if self.id else numbers,
+            ids=_read_texts(rows, self.id) if self.id else before + numbers,
             groups=_read_texts(rows, self.group) if self.group else None,
             splits=_read_texts(rows, self.split) if self.split else None,
             times=_read_times(rows, self.time) if self.time else None,
@@ -80,7 +90,13 @@ class Table(Source):
 
     def describe(self) -> tuple[Mapping[str, Any], ...]:
         """Return the sha256 of each file."""
-        return tuple({"name": str(path), "sha256": hash_file(path)} for path in _list_files(Path(self.path)))
+        files = _list_files(Path(self.path))
+        return tuple({"name": str(path), "sha256": self._hashes.get(path) or hash_file(path)} for path in files)
+
+    @cached_property
+    def _hashes(self) -> dict[Path, str]:
+        """The sha256 of files that were read to their ends."""
+        return {}
 
     def _read(self, path: Path) -> Iterator[pa.RecordBatch]:
         ending = path.suffix.lower()
@@ -92,13 +108,16 @@ class Table(Source):
             yield from json.open_json(path, json.ReadOptions(block_size=_BLOCK_BYTES))
         else:
             delimiter = self.delimiter or _DELIMITERS[ending]
-            yield from read_csv(path, delimiter, partial(self._choose_types, path))
+            choose_types, note = partial(self._choose_types, path), partial(self._hashes.__setitem__, path)
+            yield from read_csv(path, delimiter, choose_types, note)
 
     def _choose_types(self, path: Path, schema: pa.Schema) -> dict[str, pa.DataType]:
         """Return as what columns of CSV are read: numbers become what inputs are, names stay what they look like."""
         self._check_columns(schema.names, str(path))
         types = dict(zip(schema.names, schema.types, strict=True))
         types |= {name: pa.float32() for name in self._choose_inputs(schema.names) if _is_number(types[name])}
+        if self.task == "regression":
+            types |= {name: pa.float32() for name in self._list_targets() if _is_number(types[name])}
         return types | {name: pa.string() for name in (self.id, self.group, self.split, *self.one_hot) if name}
 
     def _choose_inputs(self, columns: Sequence[str]) -> list[str]:
@@ -183,7 +202,7 @@ class Table(Source):
         """The values of each column that becomes indicators, by alphabet: the files are read once more for them."""
         found: dict[str, set[str]] = {column: set() for column in self.one_hot}
         for path in _list_files(Path(self.path)) if self.one_hot else ():
-            with _explain(path):
+            with _explain(str(path)):
                 for rows in self._read(path):
                     for column, values in found.items():
                         values.update(text for text in _read_texts(rows, column) if text is not None)
@@ -221,7 +240,7 @@ def _list_files(path: Path) -> list[Path]:
 
 
 @contextmanager
-def _explain(path: Path) -> Iterator[None]:
+def _explain(path: str) -> Iterator[None]:
     """Turn what pyarrow raises for a file into one line."""
     try:
         yield
@@ -264,7 +283,7 @@ def _read_numbers(rows: pa.RecordBatch, places: Tensor, column: str, path: str, 
     if not _is_number(values.type):
         hint = "data.source.inputs names the columns to take, data.source.one_hot those of few values"
         texts = _read_texts(rows, column) if _is_text(values.type) else []
-        found = next((place for place, text in enumerate(texts) if text and not _is_float(text)), None)
+        found = next((place for place, text in enumerate(texts) if not _is_number_or_missing(text)), None)
         odd = "" if found is None else f", as '{texts[found][:50]}' in row {int(places[found])} (from 0)"
         raise BadSourceError(f"{path}: column '{column}' holds {values.type}, no numbers{odd}; {hint}")
     if pa.types.is_boolean(values.type):
@@ -273,7 +292,9 @@ def _read_numbers(rows: pa.RecordBatch, places: Tensor, column: str, path: str, 
     return numbers if fill is None else np.where(_find_missing(values), fill, numbers)
 
 
-def _is_float(text: str) -> bool:
+def _is_number_or_missing(text: str | None) -> bool:
+    if text is None or text in ("", *csv.ConvertOptions().null_values):
+        return True
     try:
         float(text)
     except ValueError:

@@ -82,7 +82,7 @@ def check(name: str, against: str, strict: bool, as_json: bool) -> None:
         "note": note,
         **answer,
     }
-    if not against and reference and answer["drift"]["form"]:
+    if not against and reference and answer["drift"]["form"] and prepared.reads_other_than(reference):
         answer |= {"against": None, "note": _explain_form(reference, answer["drift"]["form"]), "drift": None}
     if as_json:
         print_json(answer)
@@ -108,6 +108,13 @@ class Prepared:
             whose = f"of {owner}, which {name} uses, " if owner != name else f"of {name} "
             raise ToolError(f"the data {whose}{why}", f"force run {owner}:{PREPARE}")
         self.staleness = planner.describe_staleness(self.stage)
+
+    def reads_other_than(self, reference: "Prepared") -> bool:
+        """Say whether data come from another source, or are read by another class."""
+        mine, theirs = (each.experiment.section("data") for each in (self, reference))
+        if any(mine.get(key) != theirs.get(key) for key in ("source", "sources")):
+            return True
+        return not self.experiment.components["data"].is_same(reference.experiment.components["data"])
 
     def find_reference(self, against: str) -> tuple["Prepared | None", str]:
         """Return the data to compare with: of `against`, else of the parent; or None, and why there are none."""
@@ -205,8 +212,9 @@ def _close_gate(answer: Mapping[str, Any], *, strict: bool) -> None:
 
 
 def _explain_form(parent: Prepared, form: Sequence[str]) -> str:
+    """Return why data of a source of their own are not compared with those of the parent."""
     hint = "--against names another experiment"
-    return f"not compared with {parent.experiment.name}, whose data are of another form: {'; '.join(form)}; {hint}"
+    return f"not compared with {parent.experiment.name}, whose source and form are others: {'; '.join(form)}; {hint}"
 
 
 def _has_drifted(drift: Mapping[str, Any]) -> bool:

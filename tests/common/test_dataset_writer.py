@@ -64,14 +64,15 @@ def test_names_stand_beside_the_samples(tmp_path: Path) -> None:
     assert [(tmp_path / name / "names.jsonl").read_text() for name in SPLITS] == ['"a"\n"d"\n', '"ä\\n"\n', '"c"\n']
 
 
-def test_all_inputs_are_changed_by_what_the_train_inputs_say(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_all_inputs_are_changed_by_what_the_train_inputs_say(tmp_path: Path, dtype: torch.dtype) -> None:
     def fit(statistics: Any) -> Affine:
         return Affine(1 / statistics["std"], -statistics["mean"] / statistics["std"])
 
-    dataset = write(tmp_path, make(range(12)), fit=fit)
+    plain = make(range(12)).inputs.to(dtype)
+    dataset = write(tmp_path, make(range(12), inputs=plain), fit=fit)
     assert dataset.train.tensors[0].mean(dim=0).tolist() == pytest.approx([0, 0], abs=1e-6)
     assert dataset.train.tensors[0].std(dim=0).tolist() == pytest.approx([1, 1])
-    plain = make(range(12)).inputs
     scaled = (plain - plain[0::3].mean(dim=0)) / plain[0::3].std(dim=0)
     assert torch.allclose(dataset.test.tensors[0], scaled[2::3])
     assert dataset.metadata.statistics == {"mean": pytest.approx(0, abs=1e-6), "std": pytest.approx(1, rel=0.1)}
@@ -84,6 +85,14 @@ def test_samples_of_different_splits_with_the_same_inputs_are_found(tmp_path: Pa
         writer.add(samples, find_keys(samples.ids), torch.tensor([0, 0, 2, 1, 1, 1]))
         writer.finish("a test", "nobody", lambda: ())
         assert writer.find_duplicates() == [("a (train)", "c (test)")]
+
+
+def test_last_sample_of_a_split_is_told_from_the_first_of_the_next(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path) as writer:
+        samples = make(["a", "b", "c", "d"], fingerprints=torch.tensor([1, 2, 2, 4]))
+        writer.add(samples, find_keys(samples.ids), torch.tensor([0, 0, 1, 1]))
+        writer.finish("a test", "nobody", lambda: ())
+        assert writer.find_duplicates() == [("b (train)", "c (valid)")]
 
 
 @pytest.mark.parametrize(

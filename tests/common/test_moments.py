@@ -48,3 +48,10 @@ def test_sums_of_large_bytes_stay_exact(places: int) -> None:
 def test_there_are_no_moments_without_numbers() -> None:
     assert add().total() == {}
     assert add(torch.zeros(0, 3)).total() == {}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.uint8])
+def test_numbers_stay_what_they_are(dtype: torch.dtype) -> None:
+    rows = torch.arange(24).view(4, 3, 2).to(dtype)
+    add(rows)
+    assert torch.equal(rows, torch.arange(24).view(4, 3, 2).to(dtype))

@@ -1,6 +1,7 @@
 """Tables as sources."""
 
 import datetime
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,17 @@ def test_files_of_a_folder_are_one_table(tmp_path: Path) -> None:
     assert [Path(source["name"]).name for source in sources] == ["a.csv", "b.csv"]
 
 
+def test_rows_are_counted_in_their_file_where_one_is_at_fault(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n" + "1,2\n" * 5)
+    for line in ("z,2", ",2", "1,2,3"):
+        (tmp_path / "b.csv").write_text(f"x,y\n1,2\n{line}\n")
+        with pytest.raises(BadSourceError, match=r"b\.csv.* row 1 \(from 0\)"):
+            read(Table(str(tmp_path)))
+
+
 def test_large_file_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_files, "_BLOCK_BYTES", 200)
+    monkeypatch.setattr(csv_files, "_PROBE_BYTES", 200)
     monkeypatch.setattr(module, "_NUM_ROWS", 7)
     numbers = pa.table({"x": list(range(100)), "y": [str(n % 3) for n in range(100)]})
     for ending in ("csv", "parquet"):
@@ -121,8 +131,42 @@ def test_line_is_refused_when_it_is_too_long(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(csv_files, "_BLOCK_BYTES", 100)
     path = tmp_path / "numbers.csv"
     path.write_text("x,y\n" + f"1,{'a' * 1000}\n")
-    with pytest.raises(BadSourceError, match=r"numbers\.csv (has a line of more than 100 bytes|cannot be read: )"):
+    with pytest.raises(BadSourceError, match=r"numbers\.csv cannot be read: a line has more than 100 bytes$"):
         read(Table(str(path), target="y"))
+
+
+def test_names_in_quotes_may_have_several_lines(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.csv"
+    path.write_text('"the\nfirst","y"\n1,a\n2,b\n')
+    samples = read(Table(str(path), target="y"))
+    assert (samples.inputs.flatten().tolist(), samples.targets) == ([1, 2], ["a", "b"])
+    assert samples.input_names == ("the\nfirst",)
+
+
+def test_file_that_was_read_to_its_end_is_hashed_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", 50)
+    for text in ("x,y\n" + "1,2\n" * 99, "x,y\n" + "1,2\n" * 50 + '"1",2\n' * 9, "x,y\n1,2"):
+        (path := tmp_path / "numbers.csv").write_text(text)
+        source = Table(str(path))
+        read(source)
+        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        assert source._hashes == ({} if '"' in text else {path: sha256})
+        assert source.describe() == ({"name": str(path), "sha256": sha256},)
+
+
+def test_delimiter_of_several_characters_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv")
+    with pytest.raises(BadSourceError, match=r"a\.csv cannot be read with the delimiter ';;': "):
+        read(Table(path, delimiter=";;"))
+
+
+def test_targets_are_quantities_from_the_first_row_when_params_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_files, "_PROBE_BYTES", 40)
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + "1,2\n" * 20 + "1,2.5\n")
+    assert read(Table(str(path), target="y", task="regression")).targets[-1] == 2.5
 
 
 @pytest.mark.parametrize(
@@ -331,12 +375,15 @@ def test_file_is_refused_or_shorter_when_it_is_truncated(tmp_path: Path, ending:
         ("x,y", "1,2,3", "row 90 (from 0): Expected 2 columns, got 3: 1,2,3"),
         ('"x","y"', "1", "row 90 (from 0): Expected 2 columns, got 1: 1"),
         ("x,y", "1,two", "row 90 (from 0), column 'y': no float: invalid value 'two'"),
+        ("x,y", '1,"two"', "row 90 (from 0), column 'y': no float: invalid value 'two'"),
+        ('"a\nname",y', "1,two", "row 90 (from 0), column 'y': no float: invalid value 'two'"),
     ],
 )
 def test_line_that_is_not_as_those_before_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, line: str, message: str
 ) -> None:
     monkeypatch.setattr(csv_files, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(csv_files, "_PROBE_BYTES", 100)
     path = tmp_path / "a.csv"
     path.write_text("\n".join([first, *["1,2"] * 90, line, *["1,2"] * 90]))
     with pytest.raises(BadSourceError) as caught:
@@ -355,8 +402,8 @@ def test_rows_are_refused_when_they_have_other_columns(tmp_path: Path, num: int)
 
 def test_text_among_numbers_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    for text in ("many", '"1,5"'):
-        path.write_text(f"a,b\n1,2\n-1e3,2\n{text},2\n")
+    for text in ("many", '"1,5"', "12abc", "1.2.3"):
+        path.write_text(f"a,b\ninf,2\nNULL,2\n{text},2\n")
         with pytest.raises(BadSourceError) as caught:
             read(Table(str(path)))
         shown = text.strip('"')

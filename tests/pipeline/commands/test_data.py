@@ -207,20 +207,29 @@ def test_drift_from_the_parent_is_told_and_closes_the_gate_only_when_it_is_stric
     assert (strict.status, strict.err) == (7, "error: the data of a are not those of common\n")
 
 
-def test_data_of_another_form_than_those_of_the_parent_are_not_compared_unasked(
+def test_data_of_another_source_and_form_than_the_parent_are_not_compared_unasked(
     checkout: Checkout, force: Force
 ) -> None:
-    checkout.experiment("a", "params: {data: {split_seed: 7}}\n")
+    override = "from common.data import DataModule\n\n\nclass Other(DataModule):\n    pass\n"
+    checkout.experiment("a", data=override)
     write(checkout, inputs=torch.rand(20, 2))
     write(checkout, "a", inputs=torch.rand(20, 3))
     ended = force("data", "check", "a", "--strict")
     message = "error: the data of a are out of date: has not run yet\nhint: force run a:prepare\n"
     assert (ended.status, ended.err) == (7, message)
     assert ended.out.splitlines()[-1] == (
-        "not compared with common, whose data are of another form: input_shape is (3,), not (2,); "
+        "not compared with common, whose source and form are others: input_shape is (3,), not (2,); "
         "--against names another experiment"
     )
     ended = force("data", "check", "a", "--strict", "--against", "common")
+    assert (ended.status, ended.err) == (7, "error: the data of a are not those of common\n")
+
+
+def test_a_column_more_of_the_parents_source_closes_the_strict_gate(checkout: Checkout, force: Force) -> None:
+    checkout.experiment("a", "params: {data: {split_seed: 7}}\n")
+    write(checkout, inputs=torch.rand(20, 2))
+    write(checkout, "a", inputs=torch.rand(20, 3))
+    ended = force("data", "check", "a", "--strict")
     assert (ended.status, ended.err) == (7, "error: the data of a are not those of common\n")
 
 
