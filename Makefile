@@ -7,10 +7,11 @@ JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
+CHARTS := vega@6.4.0 vega-lite@6.4.3
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help extras install dev run test test-ci test-gpu test-vision check lint bench lock clean
+.PHONY: help extras install dev run test test-ci test-gpu test-vision check lint bench lock vendor clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -32,15 +33,15 @@ dev: $(VENV)/ready-dev
 run: $(VENV)/ready
 	force run --jobs $(JOBS)
 
-#: make test    lint, types and every test: the slow flows, and the workflows with act and Docker
+#: make test    lint, types and every test: the slow flows, the workflows with act and Docker, pages in a browser
 test: lint
-	pytest -n 2 --dist worksteal -m "not docker and not gpu and not vision"
+	pytest -n 2 --dist worksteal -m "not docker and not browser and not gpu and not vision"
 	$(MAKE) test-vision
 	$(MAKE) test-ci
 
-#: make test-ci the workflows' tests alone; on Debian, as root, it installs and starts what they need
+#: make test-ci the tests with Docker and a browser; on Debian, as root, it installs and starts what they need
 test-ci: $(VENV)/ready-dev
-	tests/workflows/engine.sh pytest -n 2 --dist loadfile -m docker
+	tests/workflows/engine.sh pytest -n 2 --dist loadfile -m "docker or browser"
 
 #: make test-gpu the tests of the common code on this machine's GPU
 test-gpu: $(VENV)/ready-dev
@@ -52,7 +53,7 @@ test-vision: $(VENV)/ready-vision
 
 #: make check   lint, types and the fast tests
 check: lint
-	pytest -n 2 --dist worksteal -m "not slow and not docker and not gpu and not vision"
+	pytest -n 2 --dist worksteal -m "not slow and not docker and not browser and not gpu and not vision"
 
 lint: $(VENV)/ready-dev
 	ruff check . && ruff format --check .
@@ -76,6 +77,13 @@ lock: $(VENV)/ready-dev
 	$(PYTHON) docker/lock_cuda.py $(TORCH) docker/train.lock > docker/cuda.lock
 	python -m common.catalog > pipeline/catalog.json
 	python -m common.layers > pipeline/schemas/architecture.schema.json
+
+#: make vendor  take the library of the pages' charts from npm again; SHA256SUMS says which
+vendor:
+	cd pipeline/pages/static/vendor && for package in $(CHARTS); do \
+	    name=$${package%@*} && npm pack --silent $$package | xargs tar xzf && sed '/sourceMappingURL/d' package/build/$$name.min.js > $$name.min.js \
+	    && cp package/LICENSE $$name.LICENSE && rm -r package $$name-*.tgz || exit; \
+	done && sha256sum --check SHA256SUMS
 
 # torch's wheel differs from machine to machine (CPU, CUDA), so these leave it out; docker/cuda.lock has the image's.
 LOCK_FLAGS := --quiet --generate-hashes --strip-extras --unsafe-package torch \

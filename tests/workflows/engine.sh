@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run a command with what the workflows' tests need: a Docker engine, a base image, wheels. On a bare Debian, as root, it
-# installs them; an engine that it had to start ends with it.
+# Run a command with what the workflows' tests need: a Docker engine, a base image, wheels; and those of pages: a browser.
+# On a bare Debian, as root, it installs them; an engine that it had to start ends with it.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 state=$root/.force/workflows
@@ -64,6 +64,8 @@ install dockerd docker.io
 install debootstrap debootstrap
 install docker-registry docker-registry
 install systemd-analyze systemd
+install chromium chromium
+install chromedriver chromium-driver fonts-dejavu-core
 start_engine
 import_base
 download_wheels
