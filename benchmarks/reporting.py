@@ -1,12 +1,15 @@
-"""How long `force report` takes over a thousand experiments, beside `dvc metrics diff`, and what memory."""
+"""How long `force report` takes over a thousand experiments, beside `dvc metrics diff`, and what memory; its pages."""
 
 import json
+import statistics
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import yaml
 from safetensors.numpy import save_file
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
 
 from benchmarks.generated import generate
 from benchmarks.measuring import Figure, find_program, run, time_once, time_side_by_side
@@ -25,6 +28,12 @@ import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:]).returncode
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 sys.exit(status)
+"""
+_SORT = """\
+const started = performance.now();
+document.querySelectorAll("#experiments thead button")[2].click();
+document.body.offsetHeight;
+return performance.now() - started;
 """
 _DEFINITIONS = {
     "accuracy": {"direction": "max", "unit": "fraction", "definition": 'MulticlassAccuracy(average="micro")'},
@@ -53,7 +62,37 @@ def measure(folder: Path) -> list[Figure]:
         Figure("report on 100 experiments", seconds["few"], "s"),
         Figure("dvc metrics diff of 100 experiments, without an interval", seconds["dvc"], "s"),
         Figure("peak memory of the report", peak_mib, "MiB", 300),
+        *_measure_pages(many, folder / "pages"),
     ]
+
+
+def _measure_pages(checkout: Path, pages: Path) -> list[Figure]:
+    """Return how long pages take to be written, and their table in Chromium to be there, and to be sorted."""
+    written = time_once(["force", "report", "--format", "html", "--output", str(pages)], checkout)
+    options = ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.binary_location = "/usr/bin/chromium"
+    browser = Chrome(options, Service("/usr/bin/chromedriver"))
+    try:
+        opened, ordered = zip(*(_open_page(browser, pages / "index.html") for _ in range(5)), strict=True)
+    finally:
+        browser.quit()
+    return [
+        Figure("pages of 1,000 experiments written", written, "s"),
+        Figure("their table opened in Chromium", statistics.median(opened), "s", 2.0),
+        Figure("the table sorted by a metric", statistics.median(ordered), "s"),
+    ]
+
+
+def _open_page(browser: Chrome, path: Path) -> tuple[float, float]:
+    """Return the seconds until a page is there, its scripts run, and those until its table is laid out otherwise."""
+    browser.get(path.as_uri())
+    opened = browser.execute_script("return performance.getEntriesByType('navigation')[0].loadEventEnd")
+    rows = browser.execute_script("return document.querySelectorAll('#experiments tbody tr').length")
+    assert rows == _NUM + 1, rows
+    ordered = browser.execute_script(_SORT)
+    return opened / 1000, ordered / 1000
 
 
 def _make_checkout(folder: Path, num_experiments: int) -> Path:
