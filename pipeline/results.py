@@ -13,6 +13,8 @@ from pipeline.certificates import find_differences, is_older
 from pipeline.ownership import Stage, folder_of
 from pipeline.validation import find_faults
 
+_MAX_REASONS = 3  # in a line; `force compare --json` has all
+
 
 @dataclass(frozen=True)
 class Result:
@@ -102,9 +104,11 @@ def list_notes(rows: Iterable[Row]) -> list[str]:
             notes.append(f"{row.experiment}: {row.fault}")
         elif row.staleness:
             notes.append(f"{row.experiment} is out of date: {row.staleness}")
-        reasons = dict.fromkeys(reason for found in row.differences.values() for reason in found)
+        reasons = list(dict.fromkeys(reason for found in row.differences.values() for reason in found))
         if reasons:
-            notes.append(f"{row.experiment} does not compare with {row.baseline}: {'; '.join(reasons)}")
+            more = f"; and {len(reasons) - _MAX_REASONS} more" if len(reasons) > _MAX_REASONS else ""
+            first = "; ".join(reasons[:_MAX_REASONS])
+            notes.append(f"{row.experiment} does not compare with {row.baseline}: {first}{more}")
     return notes
 
 

@@ -108,6 +108,8 @@ def test_reasons_stand_below_once_when_nothing_compares(capsys: pytest.CaptureFi
     _, x, below = capsys.readouterr().out.splitlines()
     assert x.split() == ["x", "common", "0.7500", "n/c", "0.5000", "n/c"]
     assert below == "x does not compare with common: dtype differs: float16 vs float32; unit differs"
+    print_comparison([Row("x", "common", METRICS, {}, {}, {"loss": [*reasons, "a differs", "b differs", "c", "d"]})])
+    assert capsys.readouterr().out.splitlines()[-1].endswith("vs float32; a differs; b differs; and 2 more")
 
 
 def test_what_is_wrong_stands_below_when_there_is_no_present_result(capsys: pytest.CaptureFixture[str]) -> None:
