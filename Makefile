@@ -21,6 +21,7 @@ install: $(VENV)/ready
 
 #: make extras NAMES=onnx,sql  add to it what some formats, models and loggers need; docs say which
 extras: $(VENV)/ready
+	@[ -n "$(NAMES)" ] || { echo "hint: make extras NAMES=onnx,sql; pyproject.toml has all" >&2; exit 2; }
 	$(PIP) install --no-build-isolation --editable '.[$(NAMES)]'
 	@$(BIN)/python -c 'import torchmetrics' 2> /dev/null || { \
 	    echo "error: the torchvision that this brought is for another build of torch, and keeps torchmetrics from starting" >&2; \

@@ -1,7 +1,6 @@
 """CSV in blocks of whole lines, which threads parse side by side: of a stream, pyarrow parses one block at a time."""
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -74,7 +73,7 @@ def _read_lines(path: Path, start: int, note: Callable[[str], None]) -> Iterator
     """
     with path.open("rb") as file:
         digest = hashlib.sha256(file.read(start))
-        while block := os.pread(file.fileno(), _BLOCK_BYTES, start):
+        while block := file.read(_BLOCK_BYTES):
             if not start or b'"' in block:
                 yield start, None
                 return
@@ -87,6 +86,7 @@ def _read_lines(path: Path, start: int, note: Callable[[str], None]) -> Iterator
             digest.update(lines)
             yield start, lines
             start += end
+            file.seek(start)
     note(digest.hexdigest())
 
 

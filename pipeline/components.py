@@ -173,7 +173,7 @@ def find_declared(kind: ComponentKind, experiment: str, reference: str, modules:
 
     Raises LookupError, with a message, where it is not a subclass of the component's base class.
     """
-    module, class_name = reference.split(":")
+    module, _, class_name = reference.partition(":")
     path = modules.find(module)
     if path is None:
         raise LookupError(f"no module '{module}' in common or experiments")

@@ -84,8 +84,8 @@ def read_history(root: Path, experiment: str) -> list[dict[str, Any]]:
     """Return what the training of an experiment recorded, a row an epoch; nothing where it owns none."""
     path = root / folder_of(experiment) / "outputs" / "train" / "history.jsonl"
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with suppress(ValueError):  # a training that was killed may have left half a line
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+        with suppress(ValueError, RecursionError):  # a training that was killed may have left half a line
             rows.append(json.loads(line))
     return rows
 

@@ -112,8 +112,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, all of it or nothing."""
-    temporary = path.with_name(f"{path.name}.partial")
+    """Write a text file, all of it or nothing; where a link leads to, if it is one."""
+    path = path.resolve()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 

@@ -108,6 +108,7 @@ class Table(Source):
             yield from json.open_json(path, json.ReadOptions(block_size=_BLOCK_BYTES))
         else:
             delimiter = self.delimiter or _DELIMITERS[ending]
+            self._hashes.pop(path, None)  # of an earlier time
             choose_types, note = partial(self._choose_types, path), partial(self._hashes.__setitem__, path)
             yield from read_csv(path, delimiter, choose_types, note)
 
@@ -149,6 +150,9 @@ class Table(Source):
 
     def _settle_missing(self, rows: pa.RecordBatch, ids: Tensor, path: str) -> tuple[pa.RecordBatch, Tensor]:
         """Return rows without missing values, and their numbers."""
+        for place, field in enumerate(rows.schema):
+            if pa.types.is_dictionary(field.type):  # a value may be missing in the dictionary
+                rows = rows.set_column(place, field.name, rows.column(place).dictionary_decode())
         inputs = self._choose_inputs(rows.schema.names)
         others = [*self._list_targets(), *filter(None, (self.id, self.group, self.split, self.time))]
         for column in (*inputs, *others):
@@ -165,7 +169,7 @@ class Table(Source):
             elif self.missing in ("error", "keep") or column not in inputs or is_text:
                 row = int(ids[int(is_missing.argmax())])
                 value = rows.column(column)[int(is_missing.argmax())].as_py()
-                has = f"{value}" if isinstance(value, float) and math.isinf(value) else "no value"
+                has = f"{value}" if isinstance(value, float) and not math.isnan(value) else "no value"
                 hint = "data.source.missing: drop leaves such rows out"
                 raise BadSourceError(f"{path} has {has} in column '{column}' of row {row} (from 0); {hint}")
         return rows, ids
@@ -261,15 +265,22 @@ def _has_missing(column: pa.Array, *, may_be_empty: bool = True) -> bool:
     if column.null_count:
         return True
     if pa.types.is_floating(column.type):
-        return not np.isfinite(column.to_numpy()).all()
+        return not _are_finite(column).all()
     return not may_be_empty and _is_text(column.type) and bool(_find_missing(column, may_be_empty=False).any())
+
+
+def _are_finite(column: pa.Array) -> np.ndarray:
+    """Say which numbers are finite as float32."""
+    with np.errstate(over="ignore"):
+        finite: np.ndarray = np.isfinite(column.to_numpy(zero_copy_only=False).astype(np.float32, copy=False))
+    return finite
 
 
 def _find_missing(column: pa.Array, *, may_be_empty: bool = True) -> np.ndarray:
     """Return which values are absent, or no finite numbers; a text may be empty, or is absent then."""
     missing: np.ndarray = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_floating(column.type):
-        missing = missing | ~np.isfinite(column.to_numpy(zero_copy_only=False))
+        missing = missing | ~_are_finite(column)
     elif not may_be_empty and _is_text(column.type):
         missing = missing | compute.equal(column, "").fill_null(True).to_numpy(zero_copy_only=False)
     return missing

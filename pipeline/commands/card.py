@@ -12,6 +12,7 @@ from pipeline.ownership import STAGES, TRAIN, product_of
 from pipeline.project import Project, find_project
 from pipeline.reports.cards import Facts, build_card
 from pipeline.reports.reporter import Reporter, ResultReader
+from pipeline.validation import find_faults
 from pipeline.workspace import read_json, write_text
 
 _METADATA = "metadata.json"
@@ -49,8 +50,10 @@ def render_card(project: Project, experiment: Experiment) -> str:
     owners = {stage: ownership.owner(name, stage) for stage in STAGES}
     folder = product_of(owners[TRAIN], TRAIN)
     metadata: Any = read_json(project.root / folder / _METADATA)
-    if not isinstance(metadata, dict):
+    if metadata is None:
         raise ToolError(f"the built model of {name} is not here: {folder}/{_METADATA} is missing", f"force run {name}")
+    if faults := find_faults("metadata", metadata):
+        raise ToolError(f"the built model of {name} is damaged: {folder}/{_METADATA}: {faults[0]}", f"force run {name}")
     outs = dict[str, str]()
     for stage in map(ownership.stage, owners.values(), owners):
         outs |= {f"{stage.folder}/{path}": md5 for path, md5 in planner.recorded_outs(stage).items()}
@@ -62,7 +65,7 @@ def render_card(project: Project, experiment: Experiment) -> str:
             reader.read(name),
             reader.find_evidence(name),
             Reporter(project, {name: experiment}).build().findings,
-            run if isinstance(run, dict) else None,
+            None if run is None or find_faults("run", run) else run,
             owners,
             outs,
             planner.describe_staleness(ownership.stage(owners[TRAIN], TRAIN)),

@@ -18,6 +18,7 @@ from pipeline.params import nest
 from pipeline.project import Project, find_project
 from pipeline.syncing import find_drift, render_generated, write_files
 
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 _KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 # What a new override changes until its author does: the smallest thing that can be told from its parent.
 _METHODS = {
@@ -83,7 +84,10 @@ def command(
     _check_overridable(parent, kinds)
     params = dict(_parse_setting(text) for text in settings)
     _check_settings(params)
-    components = dict(_parse_reference(text) for text in references)
+    named = [_parse_reference(text) for text in references]
+    components = dict(named)
+    if len(components) < len(named):
+        raise UsageError("one component is named twice", "name a class for each component once")
     if twice := next((kind for kind in kinds if kind in components), ""):
         raise UsageError(f"'{twice}' is overridden, and its class is named", "--override or --component")
     if not kinds and not params and not components:
@@ -95,9 +99,11 @@ def command(
         project.refresh()
         selected = {name: project.experiments.get(name)}
         texts = render_generated(project.experiments, selected, project.ownership(selected))
-    except ConfigError as error:
+    except BaseException as error:
         shutil.rmtree(folder)  # a mistake in what was asked for leaves nothing behind
-        option = "--set" if params else "--component"
+        if not isinstance(error, ConfigError):
+            raise
+        option = " or ".join(name for name, is_given in (("--set", params), ("--component", components)) if is_given)
         asked = [replace(p, path=option, line=0, column=0) for p in error.problems]
         raise ConfigError(asked) from None
     write_files(project.root, texts, find_drift(project.root, texts))
@@ -135,8 +141,8 @@ def _check_overridable(parent: Experiment, kinds: list[str]) -> None:
 
 
 def _parse_reference(text: str) -> tuple[str, str]:
-    kind, equals, reference = text.partition("=")
-    if not equals or kind not in KINDS or ":" not in reference:
+    kind, _, reference = text.partition("=")
+    if kind not in KINDS or not _REFERENCE.fullmatch(reference):
         meant = "" if kind in KINDS else suggest(kind, list(KINDS))
         raise UsageError(f"'{text}' is not KIND=MODULE:CLASS{meant}", "--component model=common.zoo.mlp:MLP")
     return kind, reference

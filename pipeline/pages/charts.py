@@ -1,6 +1,6 @@
 """Charts of an experiment as Vega-Lite specifications: learning curves beside the baseline's, and confusion."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -38,7 +38,7 @@ def draw_curve(name: str, histories: Mapping[str, Sequence[Mapping[str, Any]]]) 
     }
 
 
-def count_confusions(pairs: Iterator[tuple[str, str]]) -> dict[tuple[str, str], int]:
+def count_confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """Return how often each actual class was predicted as which."""
     counts: dict[tuple[str, str], int] = {}
     for pair in pairs:

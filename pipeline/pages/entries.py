@@ -1,7 +1,6 @@
 """What a page of an experiment shows, read from the files that its stages left."""
 
 import csv
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pipeline.results import Result, read_history
 _NUM_EPOCHS = 20  # the last ones, as numbers
 _NUM_CONFUSIONS = 20  # the most frequent ones, as numbers
 _MAX_LOG_BYTES = 20_000  # of the end of a log
+_INFINITE = 1e300  # what no chart shows
 _LOGS = ("prepare.log", "train.log", "evaluate.log", "failed.log")
 
 
@@ -94,7 +94,7 @@ def describe_certificate(certificate: Mapping[str, Any]) -> dict[str, Any] | Non
             name: [str(get_field(certificate, path)), describe_field(path, certificate)]
             for path, name in FIELDS.items()
         },
-        "params": {key: str(value) for key, value in certificate.get("params", {}).items()},
+        "params": {key: [_spell(value), str(value)] for key, value in certificate.get("params", {}).items()},
         "metrics": {
             metric: {
                 "definition": [defined["definition_sha256"], defined["definition"]],
@@ -106,6 +106,21 @@ def describe_certificate(certificate: Mapping[str, Any]) -> dict[str, Any] | Non
     }
 
 
+def _spell(value: Any) -> str:
+    """Return a text that is the same for equal values.
+
+    >>> _spell({"b": 1.0, "a": "1"}) == _spell({"a": "1", "b": 1}), _spell(1) == _spell("1")
+    (True, False)
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_spell(key)}: {_spell(value[key])}" for key in sorted(value, key=str)) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_spell, value)) + "]"
+    return repr(value)
+
+
 def _read_finite(root: Path, owner: str) -> Iterator[dict[str, Any]]:
     """Yield the epochs of a training, without what JSON has no number for."""
     for row in read_history(root, owner):
@@ -113,15 +128,19 @@ def _read_finite(root: Path, owner: str) -> Iterator[dict[str, Any]]:
             yield {
                 name: value
                 for name, value in row.items()
-                if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+                if not isinstance(value, bool) and isinstance(value, int | float) and abs(value) < _INFINITE
             }
 
 
-def _read_confusions(path: Path) -> Iterator[tuple[str, str]]:
-    with suppress(OSError, UnicodeDecodeError, csv.Error), path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row.get("actual") is not None and row.get("predicted") is not None:
-                yield row["actual"], row["predicted"]
+def _read_confusions(path: Path) -> list[tuple[str, str]]:
+    """Return actual and predicted class of each test sample; nothing of a file that is damaged."""
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [(row["actual"], row["predicted"]) for row in csv.DictReader(file, strict=True)]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError):
+        return []
 
 
 def _describe_stage(name: str, stage: str, ownership: Ownership) -> dict[str, str]:
@@ -134,6 +153,8 @@ def _read_logs(root: Path, folders: Iterable[str]) -> Iterator[tuple[str, str]]:
     for stage, folder in zip(STAGES, folders, strict=True):
         for name in _LOGS:
             path = root / folder / "outputs" / stage / name
+            if not path.is_file():
+                continue
             with suppress(OSError), path.open("rb") as file:
                 size = file.seek(0, 2)
                 file.seek(max(0, size - _MAX_LOG_BYTES))

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -35,8 +36,12 @@ class Site:
         self._root = project.root
         self._experiments = experiments
         self._report = report
-        self._ownership: Ownership = project.ownership(dict(experiments))
-        self._reader = ResultReader(project, experiments, project.cache)
+        known = project.experiments.names()
+        named = dict.fromkeys(finding.baseline for finding in report.findings)
+        others = tuple(name for name in named if name in known and name not in experiments)
+        shown = {**experiments, **(project.select(others) if others else {})}
+        self._ownership: Ownership = project.ownership(shown)
+        self._reader = ResultReader(project, shown, project.cache)
         environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -52,29 +57,38 @@ class Site:
     def write(self, folder: Path) -> None:
         """Write all pages into `folder`, in place of those that were there, all of them or none.
 
-        Raises UsageError for a folder that holds anything else.
+        What else is in a folder of ours stays. Raises UsageError for a folder of another kind, or that cannot be made.
         """
-        _check_folder(folder)
-        new = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(new, ignore_errors=True)
-        (new / "assets").mkdir(parents=True)
-        (new / "experiments").mkdir()
-        (new / _MARKER).touch()
+        folder = folder.resolve()
+        hint = "name a new folder, or one of an earlier report"
+        try:
+            if folder.exists() and not (folder / _MARKER).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+                raise UsageError(f"'{folder}' is there, and no report", hint)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+                self._fill(new := Path(beside, "new"))
+                _replace(folder, new, Path(beside, "old"))
+        except OSError as error:
+            raise UsageError(f"'{folder}' cannot be written: {error.strerror}", hint) from None
+
+    def _fill(self, folder: Path) -> None:
+        for part in ("assets", "experiments"):
+            (folder / part).mkdir(parents=True)
+        (folder / _MARKER).touch()
         for asset in _ASSETS:
-            shutil.copyfile(_HERE / "static" / asset, new / "assets" / Path(asset).name)
-        _write(new / "index.html", self._render_index())
+            shutil.copyfile(_HERE / "static" / asset, folder / "assets" / Path(asset).name)
+        _write(folder / "index.html", self._render_index())
         for name in self._experiments:
-            _write(new / "experiments" / f"{name}.html", self._render_page(name))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(new, folder)
+            _write(folder / "experiments" / f"{name}.html", self._render_page(name))
 
     def _render_index(self) -> str:
         metrics = list(dict.fromkeys(finding.metric for finding in self._report.findings))
-        titles = ["experiment", "against", *metrics, "verdict", "description"]
+        titles = [("experiment", False), ("against", False), *((metric, True) for metric in metrics)]
+        titles += [("verdict", False), ("description", False)]
         return self._index.render(
             title="Experiments",
             assets="assets",
-            columns=[{"title": title, "is_number": title in metrics} for title in titles],
+            columns=[{"title": title, "is_number": is_number} for title, is_number in titles],
             metrics=metrics,
             entries=[self._describe(name) for name in self._experiments],
             notes=self._report.notes,
@@ -103,6 +117,7 @@ class Site:
             described = json.dumps(describe_certificate(result.certificate), sort_keys=True)
             experiments[name] = {
                 "metrics": dict(result.metrics),
+                "seeds": self._reader.find_evidence(name).seeds,
                 "certificate": places.setdefault(described, len(places)),
                 "fault": f"{name}: {result.fault or result.staleness}" if result.fault or result.staleness else "",
             }
@@ -145,15 +160,20 @@ def _describe_cell(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _check_folder(folder: Path) -> None:
-    """Raise UsageError where a folder is no place for pages."""
-    hint = "name a new folder, or one of an earlier report"
+def _replace(folder: Path, new: Path, old: Path) -> None:
+    """Put `new` in the place of `folder`, which goes to `old`, and back where that fails."""
+    if not folder.exists():
+        os.rename(new, folder)
+        return
+    os.rename(folder, old)
     try:
-        if folder.exists() and not (folder / _MARKER).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"'{folder}' is there, and no report", hint)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"'{folder}' cannot be written: {error.strerror}", hint) from None
+        os.rename(new, folder)
+    except BaseException:
+        os.rename(old, folder)
+        raise
+    for entry in old.iterdir():
+        if entry.name not in (_MARKER, "index.html", "assets", "experiments"):
+            os.rename(entry, folder / entry.name)
 
 
 def _write(path: Path, text: str) -> None:

@@ -115,6 +115,8 @@ def _describe_metrics(facts: Facts) -> Iterator[str]:
     if facts.result.fault or not facts.result.metrics:
         yield f"Not evaluated: {escape_cell(facts.result.fault, 300)}"
         return
+    if facts.result.staleness:
+        yield f"**Out of date:** {escape_cell(facts.result.staleness, 500)}"
     test = facts.result.certificate.get("test", {})
     yield f"On {test['num_samples']:,} test samples:" if "num_samples" in test else ""
     intervals = find_intervals(facts.result, facts.evidence)
@@ -138,7 +140,7 @@ def _describe_metrics(facts: Facts) -> Iterator[str]:
         )
     yield "\n".join(lines)
     if compared := [finding for finding in facts.findings if finding.baseline]:
-        yield f"Beside its parent, {compared[0].baseline}:"
+        yield f"Beside its parent, {compared[0].baseline}, over the seeds that both have:"
         yield render_markdown(compared, [], []).rstrip("\n")
 
 

@@ -27,7 +27,7 @@ class Finding:
     metric: str
     unit: str
     direction: str  # max or min; empty where no certificate says
-    value: float  # the mean of the seeds that both have
+    value: float  # the mean of the seeds that both have; without a baseline, of all
     baseline_value: float | None = None
     delta: float | None = None  # only where the two compare
     interval: Interval | None = None
@@ -85,7 +85,7 @@ def build_findings(
     `results` has those of all that rows name. `find_evidence` returns what an experiment's evaluation left besides,
     `find_smallest` the smallest difference of its metric worth caring about.
     """
-    findings = [_describe(row, results, metric) for row in rows for metric in row.metrics]
+    findings = [_describe(row, results, metric, find_evidence) for row in rows for metric in row.metrics]
     pairs = {
         place: _Pair(finding, results[finding.experiment].certificate, find_evidence)
         for place, finding in enumerate(findings)
@@ -150,16 +150,19 @@ class _Pair:
         return replace(finding, interval=interval, judgement=judgement)
 
 
-def _describe(row: Row, results: Mapping[str, Result], metric: str) -> Finding:
+def _describe(
+    row: Row, results: Mapping[str, Result], metric: str, find_evidence: Callable[[str], Evidence]
+) -> Finding:
     defined = results[row.experiment].certificate.get("metrics", {}).get(metric, {})
     other = results[row.baseline].metrics.get(metric) if row.baseline in results else None
+    by_seed = list(find_evidence(row.experiment).values(metric).values())
     return Finding(
         row.experiment,
         row.baseline,
         metric,
         defined.get("unit", ""),
         defined.get("direction", ""),
-        row.metrics[metric],
+        sum(by_seed) / len(by_seed) if by_seed else row.metrics[metric],
         other if metric in row.deltas else None,
         row.deltas.get(metric),
         reasons=tuple(row.differences.get(metric, ())),

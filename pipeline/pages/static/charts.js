@@ -15,6 +15,10 @@ for (const figure of document.querySelectorAll("figure[data-chart]")) {
   const spec = JSON.parse(document.getElementById(figure.dataset.chart).textContent);
   const place = document.createElement("div");
   figure.prepend(place);
-  const compiled = vegaLite.compile({ ...spec, config }).spec;
-  new vega.View(vega.parse(compiled), { renderer: "svg", container: place }).runAsync();
+  try {
+    const compiled = vegaLite.compile({ ...spec, config }).spec;
+    new vega.View(vega.parse(compiled), { renderer: "svg", container: place }).runAsync();
+  } catch (error) {
+    place.textContent = `This chart cannot be drawn: ${error.message}`; // the others can
+  }
 }

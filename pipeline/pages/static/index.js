@@ -51,12 +51,11 @@ function findDifferences(ours, theirs, metric) {
     const [mine, other] = [values, theirs.fields[name]];
     if (mine[0] !== other[0]) reasons.push(`${name} differs: ${mine[1]} vs ${other[1]}`);
   }
-  for (const key of Object.keys(ours.params).filter((key) => key in theirs.params).sort()) {
-    if (ours.params[key] !== theirs.params[key]) {
-      reasons.push(`evaluate.${key} differs: ${ours.params[key]} vs ${theirs.params[key]}`);
-    }
+  for (const key of Object.keys(ours.params).filter((key) => Object.hasOwn(theirs.params, key)).sort()) {
+    const [mine, other] = [ours.params[key], theirs.params[key]];
+    if (mine[0] !== other[0]) reasons.push(`evaluate.${key} differs: ${mine[1]} vs ${other[1]}`);
   }
-  const [mine, other] = [ours.metrics[metric], theirs.metrics[metric]];
+  const [mine, other] = [get(ours.metrics, metric), get(theirs.metrics, metric)];
   if (!mine || !other) return [...reasons, `no certificate defines ${metric}`];
   for (const field of ["definition", "direction", "unit"]) {
     if (mine[field][0] !== other[field][0]) {
@@ -64,6 +63,22 @@ function findDifferences(ours, theirs, metric) {
     }
   }
   return reasons;
+}
+
+// What is somebody's own, and not every object's, as `constructor` is.
+function get(values, name) {
+  return Object.hasOwn(values, name) ? values[name] : undefined;
+}
+
+// A metric of both: the mean over the seeds that both have, else what metrics.json says.
+function readPair(mine, theirs, metric) {
+  const pair = [get(mine.metrics, metric), get(theirs.metrics, metric)];
+  if (pair.includes(undefined)) return { values: pair, numSeeds: 0 };
+  const seeds = Object.keys(mine.seeds).filter((seed) => Object.hasOwn(theirs.seeds, seed));
+  const values = [mine, theirs].map((each) => seeds.map((seed) => get(each.seeds[seed], metric)));
+  if (!seeds.length || values.flat().includes(undefined)) return { values: pair, numSeeds: 0 };
+  const means = values.map((numbers) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length);
+  return { values: means, numSeeds: seeds.length };
 }
 
 function listMetrics(...names) {
@@ -83,7 +98,7 @@ function format(value) {
 
 function describe(one, other, metric) {
   const [mine, theirs] = [report.experiments[one], report.experiments[other]];
-  const values = [mine.metrics[metric], theirs.metrics[metric]];
+  const { values, numSeeds } = readPair(mine, theirs, metric);
   if (values.includes(undefined)) return { values, text: "" };
   const fault = mine.fault || theirs.fault;
   const certificates = [report.certificates[mine.certificate], report.certificates[theirs.certificate]];
@@ -92,8 +107,10 @@ function describe(one, other, metric) {
   const delta = values[1] - values[0];
   const isNothing = Math.abs(delta) < 0.5e-4;
   const isBetter = delta > 0 === (certificates[0].metrics[metric].direction[0] === "max");
-  const text = (delta < 0 && !isNothing ? "−" : "+") + Math.abs(isNothing ? 0 : delta).toFixed(4);
-  return { values, text, className: isNothing ? "dim" : isBetter ? "better" : "worse" };
+  const word = isNothing ? "" : isBetter ? " better" : " worse";
+  const seeds = numSeeds > 1 ? `, over ${numSeeds} seeds` : "";
+  const text = (delta < 0 && !isNothing ? "−" : "+") + Math.abs(isNothing ? 0 : delta).toFixed(4) + word + seeds;
+  return { values, text, className: word.trim() || "dim" };
 }
 
 function compareTwo(one, other) {

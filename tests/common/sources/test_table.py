@@ -423,3 +423,26 @@ def test_path_is_refused_when_it_is_no_table(tmp_path: Path) -> None:
     for path, message in ((tmp_path / "none", "there is no"), (tmp_path, "'.*notes.txt' is a table: wanted files")):
         with pytest.raises(BadSourceError, match=message):
             list(Table(str(path)).parts())
+
+
+def test_a_number_that_is_too_great_for_an_input_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "numbers.parquet", pa.table({"a": [1.0, 1e300], "b": ["x", "y"]}))
+    with pytest.raises(BadSourceError, match=r"has 1e\+300 in column 'a' of row 1"):
+        read(Table(path, target="b"))
+
+
+def test_an_empty_label_is_missing_in_a_dictionary_too(tmp_path: Path) -> None:
+    labels = pa.array(["x", "", "z"]).dictionary_encode()
+    path = write(tmp_path / "labels.parquet", pa.table({"a": [1.0, 2.0, 3.0], "b": labels}))
+    with pytest.raises(BadSourceError, match="has no value in column 'b' of row 1"):
+        read(Table(path, target="b"))
+
+
+def test_hash_of_an_earlier_pass_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n1,2\n")
+    source = Table(str(path))
+    read(source)
+    path.write_text('x,y\n1,"2"\n')
+    read(source)
+    assert source.describe()[0]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -26,6 +26,10 @@ METADATA = {
     "num_samples": {"train": 1200, "valid": 0, "test": 400},
     "sources": [{"name": "dots.csv", "sha256": "a" * 64}],
     "transforms": [{"name": "normalise"}],
+    "statistics": {},
+    "stored_dtype": "",
+    "prepared_by": "common.data.DataModule",
+    "files": {},
 }
 
 
@@ -145,3 +149,24 @@ def test_what_others_wrote_does_nothing_in_a_card(trained: Checkout, force: Forc
     assert html.count("<h1") == 1
     trained.experiment("x", say({"license": hostile}), evaluator=override("evaluator"))
     assert force("card", "x").status == 3
+
+
+def test_card_says_that_its_metrics_are_out_of_date(trained: Checkout, force: Force) -> None:
+    settle(trained)
+    assert "**Out of date:**" not in force("card", "x").out.partition("## Metrics")[2]
+    trained.experiment("x", evaluator=override("evaluator", "Changed"))
+    assert "**Out of date:**" in force("card", "x").out.partition("## Metrics")[2]
+
+
+@pytest.mark.parametrize("changes", [{"num_samples": {"train": "x"}}, {"classes": [1]}, {"sources": ["x"]}])
+def test_card_of_a_damaged_model_is_refused(trained: Checkout, force: Force, changes: dict[str, Any]) -> None:
+    leave(trained, **changes)
+    ended = force("card", "x")
+    assert ended.status == 5
+    assert ended.err.startswith("error: the built model of x is damaged: common/outputs/train/model/metadata.json: ")
+
+
+def test_what_a_training_says_of_itself_is_left_out_where_it_is_damaged(trained: Checkout, force: Force) -> None:
+    trained.write("common/outputs/train/run.json", '{"git": "x", "wall_time_s": null}')
+    ended = force("card", "x")
+    assert (ended.status, "Training took" in ended.out) == (0, False)

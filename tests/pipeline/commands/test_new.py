@@ -178,8 +178,17 @@ def test_a_class_of_the_zoo_is_taken_by_name(checkout: Checkout, force: Callable
         (["--component", "model"], "'model' is not KIND=MODULE:CLASS"),
         (["--component", mlp, "--override", "model"], "'model' is overridden, and its class is named"),
         (["--component", "model=common.zoo.mlp:MPL"], "--component: "),
+        (["--component", "model=common.zoo.mlp:MLP:x"], "is not KIND=MODULE:CLASS"),
+        (["--component", "model=a:B\nx: 1"], "is not KIND=MODULE:CLASS"),
+        (["--component", mlp, "--component", mlp], "one component is named twice"),
     ):
         ended = force("new", "other", *arguments)
         assert ended.status in (2, 3)
         assert message in ended.err
         assert not (checkout.root / "experiments/other").exists()
+
+
+def test_a_class_with_two_colons_is_a_fault_of_the_file(checkout: Checkout, force: Callable[..., Ended]) -> None:
+    checkout.experiment("x", "components: {model: 'common.model:ConvNet:x'}\n")
+    ended = force("plan", "x")
+    assert (ended.status, ended.err.startswith("error: experiments/x/experiment.yaml:")) == (3, True)

@@ -97,11 +97,11 @@ def test_any_two_are_compared_where_they_compare(browser: Chrome, page: Path) ->
     assert choose(browser, "common") == "Choose one more to compare."
     assert choose(browser, "x").splitlines() == [
         "metric common x difference",
-        "accuracy 0.8000 0.9000 +0.1000",
-        "cross_entropy 0.5000 0.3000 −0.2000",
+        "accuracy 0.8000 0.9000 +0.1000 better",
+        "cross_entropy 0.5000 0.3000 −0.2000 better",
     ]
     cells = browser.find_elements(By.CSS_SELECTOR, "#comparison td.better")
-    assert [cell.text for cell in cells] == ["+0.1000", "−0.2000"]
+    assert [cell.text for cell in cells] == ["+0.1000 better", "−0.2000 better"]
     text = choose(browser, "y")  # the first one is let go
     assert not browser.find_element(By.CSS_SELECTOR, "input[value=common]").is_selected()
     reason = "does not compare: test split differs: 381 samples 11111111 vs 450 samples ffffffff"

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from pipeline.certificates import find_differences
+from pipeline.pages import entries, site
 from pipeline.reports.scores import PREDICTIONS
 from tests.checkouts import Checkout, Ended
-from tests.recorded import override
+from tests.recorded import make_certificate, override
 from tests.reported import NUM, make_reported, make_scores, settle
 
 Force = Callable[..., Ended]
@@ -85,7 +88,7 @@ def test_table_has_what_two_experiments_are_compared_by(reported: Checkout, forc
     (certificate,) = report["certificates"]
     assert certificate["fields"]["test split"] == ["1" * 64, "381 samples 11111111"]
     assert certificate["metrics"]["accuracy"]["direction"] == ["max", "max"]
-    assert re.search(r'data-value="0.9">0.9000<br><span class="better" title="better">\+0.1000</span>', text)
+    assert re.search(r'data-value="0.9">0.9000<br><span class="better" title="better">\+0.1000 better</span>', text)
 
 
 def test_curves_are_drawn_beside_the_baseline_without_what_is_no_number(reported: Checkout, force: Force) -> None:
@@ -174,3 +177,77 @@ def test_pages_are_written_anew_and_nothing_else_is_lost(reported: Checkout, for
     assert (reported.root / "mine/notes.txt").read_text() == "mine"
     ended = force("report", "--format", "html")
     assert ended.out == f"wrote {reported.root / '.force/report/index.html'}\n"
+
+
+def test_what_is_beside_and_in_a_folder_of_pages_stays(reported: Checkout, force: Force) -> None:
+    reported.write("page.partial/thesis.txt", "mine")
+    folder = write(reported, force)
+    reported.write("page/notes.md", "mine too")
+    write(reported, force)
+    assert (reported.root / "page.partial/thesis.txt").read_text() == "mine"
+    assert (folder / "notes.md").read_text() == "mine too"
+    (reported.root / "link").symlink_to("page")
+    assert force("report", "--format", "html", "--output", "link").status == 0
+    assert (reported.root / "link").is_symlink()
+    assert not list(reported.root.glob(".page.*"))
+
+
+def test_pages_stay_where_new_ones_cannot_take_their_place(
+    reported: Checkout, force: Force, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(reported, force)
+    before = (folder / "index.html").read_bytes()
+    rename = os.rename
+
+    def fail(source: Any, target: Any) -> None:
+        if Path(source).name == "new":
+            raise OSError(28, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr(site.os, "rename", fail)
+    ended = force("report", "--format", "html", "--output", "page")
+    assert ended.err.startswith(f"error: '{folder}' cannot be written: No space left on device\nhint: ")
+    assert (folder / "index.html").read_bytes() == before
+    assert not list(reported.root.glob(".page.*"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b'{"epoch": 1, "train_loss": 1' + b"0" * 400 + b"}\n", b"[" * 200_000]
+)
+def test_a_damaged_history_takes_no_page_away(reported: Checkout, force: Force, content: bytes) -> None:
+    (reported.root / "common/outputs/train/history.jsonl").write_bytes(content)
+    assert "Learning curves" not in (write(reported, force) / "experiments/common.html").read_text()
+
+
+def test_a_damaged_confusion_is_not_shown_in_part(reported: Checkout, force: Force) -> None:
+    path = reported.root / "experiments/x/outputs/evaluate/confusion.csv"
+    path.write_bytes(b"actual,predicted\n" + b"a,b\n" * 5000 + b"\xff,a\n")
+    assert "Confusion" not in (write(reported, force) / "experiments/x.html").read_text()
+
+
+def test_curves_are_drawn_beside_a_baseline_that_was_not_asked_for(reported: Checkout, force: Force) -> None:
+    reported.experiment("z", "params: {train: {epochs: 9}}\n")
+    reported.write("experiments/z/outputs/train/history.jsonl", '{"epoch": 1, "train_loss": 1.5}\n')
+    text = (write(reported, force, "x", "--baseline", "z") / "experiments/x.html").read_text()
+    assert "by epoch, of common and z" in text
+
+
+def test_of_several_seeds_the_means_are_shown(reported: Checkout, force: Force) -> None:
+    for name, values in (("common", (0.8, 0.9)), ("experiments/x", (0.85, 0.7))):
+        seeds = {str(seed): {"accuracy": value} for seed, value in enumerate(values)}
+        reported.write(f"{name}/outputs/evaluate/seeds.json", json.dumps(seeds))
+        settle(reported, name.removeprefix("experiments/"), name)
+    text = (write(reported, force) / "index.html").read_text()
+    assert re.search(r'data-value="0.85">0.8500\s*</td>', text.partition(">common</a>")[2])
+    assert read_json(text, "report")["experiments"]["x"]["seeds"] == {"0": {"accuracy": 0.85}, "1": {"accuracy": 0.7}}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(1, 1.0), (1, "1"), (None, "None"), ({"a": 1, "b": [2]}, {"b": [2.0], "a": 1}), ([1], [2])]
+)
+def test_pages_compare_params_as_reports_do(ours: Any, theirs: Any) -> None:
+    both = [make_certificate(params={"key": value}) for value in (ours, theirs)]
+    mine, other = (entries.describe_certificate(certificate) for certificate in both)
+    assert mine
+    assert other
+    assert (mine["params"]["key"][0] == other["params"]["key"][0]) == (not find_differences(*both, "accuracy"))
