@@ -97,7 +97,7 @@ def test_stage_says_in_one_line_what_does_not_fit(built: Checkout) -> None:
     done = force(built, "run", "started")
     assert done.returncode == 6
     (line, hint) = done.stderr.splitlines()
-    assert line.startswith("error: train of started failed: common/saved_model.py:")
+    assert line.startswith("error: train of started failed: WeightsError: ")
     assert (
         "WeightsError: the weights do not fit: 'features.0.weight' is (32, 1, 3, 3) here and (40, 1, 3, 3) there; "
         in line
