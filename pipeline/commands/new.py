@@ -84,12 +84,7 @@ def command(
     _check_overridable(parent, kinds)
     params = dict(_parse_setting(text) for text in settings)
     _check_settings(params)
-    named = [_parse_reference(text) for text in references]
-    components = dict(named)
-    if len(components) < len(named):
-        raise UsageError("one component is named twice", "name a class for each component once")
-    if twice := next((kind for kind in kinds if kind in components), ""):
-        raise UsageError(f"'{twice}' is overridden, and its class is named", "--override or --component")
+    components = _read_components(references, kinds)
     if not kinds and not params and not components:
         raise UsageError("an experiment has to change something", "--override model, or --set train.epochs=30")
     folder = project.root / folder_of(name)
@@ -103,7 +98,8 @@ def command(
         shutil.rmtree(folder)  # a mistake in what was asked for leaves nothing behind
         if not isinstance(error, ConfigError):
             raise
-        option = " or ".join(name for name, is_given in (("--set", params), ("--component", components)) if is_given)
+        given = {"--set": params, "--component": components, "--override": kinds}
+        option = " or ".join(option for option, what in given.items() if what)
         asked = [replace(p, path=option, line=0, column=0) for p in error.problems]
         raise ConfigError(asked) from None
     write_files(project.root, texts, find_drift(project.root, texts))
@@ -138,6 +134,17 @@ def _check_overridable(parent: Experiment, kinds: list[str]) -> None:
                 f"copy it into a folder of the new experiment, beside an experiment.yaml with `inherits: {parent.name}`"
             )
             raise UsageError(f"the {kind} of '{parent.name}' is {file}, which no class can extend", hint)
+
+
+def _read_components(references: tuple[str, ...], kinds: list[str]) -> dict[str, str]:
+    """Return the class of each component that is named; `kinds` are overridden."""
+    named = [_parse_reference(text) for text in references]
+    components = dict(named)
+    if len(components) < len(named):
+        raise UsageError("one component is named twice", "name a class for each component once")
+    if twice := next((kind for kind in kinds if kind in components), ""):
+        raise UsageError(f"'{twice}' is overridden, and its class is named", "--override or --component")
+    return components
 
 
 def _parse_reference(text: str) -> tuple[str, str]:
