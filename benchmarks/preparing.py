@@ -45,7 +45,7 @@ def _measure_images(folder: Path) -> list[Figure]:
     paths = _write_images(folder / "images", _NUM_IMAGES, 32)
     config = Config(source={"name": "image_folder", "path": str(folder / "images")})
     seconds = time_side_by_side(
-        {"decode": partial(_decode_all, paths), "prepare": partial(_prepare, config)}, repeats=3
+        {"decode": partial(_decode_all, paths), "prepare": partial(_prepare, config)}, repeats=5
     )
     speed = {name: _NUM_IMAGES / value for name, value in seconds.items()}
     return [
@@ -64,7 +64,7 @@ def _measure_table(folder: Path) -> list[Figure]:
             writer.write(pa.table({name: generator.random(_NUM_ROWS_AT_ONCE).round(6) for name in names}))
     config = Config(source={"name": "table", "path": str(path), "target": "c0"})
     seconds = time_side_by_side(
-        {"read": partial(_time, csv.read_csv, path), "prepare": partial(_prepare, config)}, repeats=3
+        {"read": partial(_time, csv.read_csv, path), "prepare": partial(_prepare, config)}, repeats=5
     )
     size_mb = path.stat().st_size / 1e6
     path.unlink()

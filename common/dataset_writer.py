@@ -11,6 +11,7 @@ from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+import numpy as np
 import orjson
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from common.moments import Moments
 from common.part_states import PartStates, UnusableStateError
 from common.samples import Affine, BadSourceError, Samples
 from common.tensor_file import TensorFile, open_cut, open_rows
+from common.workers import count_cores
 
 log = logging.getLogger("force")
 
@@ -29,6 +31,7 @@ _NUM_BYTES_AT_ONCE = 2**24  # of stored tensors that are looked at or changed
 _MAX_NAMED = 5
 _NAMES = "names"  # what is written beside the fields of a batch, and the hashes of samples that may be
 _PRINTS, _LIKENESSES = _HASHES = ("fingerprints", "likenesses")
+_LEAST_KEY = -(2**63)
 _NEW = ".new"  # at the end of the name of a file that takes the place of another
 
 
@@ -55,6 +58,7 @@ class DatasetWriter:
         self._classes: tuple[str, ...] = ()
         self._input_names: tuple[str, ...] = ()
         self._transforms: list[Mapping[str, Any]] = []  # what was done, once that is settled
+        self._last_key: int | None = _LEAST_KEY  # None where keys did not always rise: one may come twice then
         self._moments = Moments()
         self._digest = ""  # of the samples so far, where each has a digest
         self._names: dict[str, BinaryIO] = {}  # the texts that ids were, by split
@@ -96,8 +100,9 @@ class DatasetWriter:
             return
         batch = self._read_batch(samples, keys)
         self._open(batch, samples)
+        self._follow(keys)
         for index, name in enumerate(SPLITS):
-            rows = (splits == index).nonzero().flatten()
+            rows = torch.from_numpy(np.flatnonzero(splits.numpy() == index))  # twice as fast as of torch
             chosen = batch.select(rows) if len(rows) < len(splits) else batch
             for field, tensor in zip(Batch._fields, chosen, strict=True):
                 self._files[name, field].append(tensor)
@@ -136,18 +141,18 @@ class DatasetWriter:
         self._end_files()
         paths = sorted(self._list_files())
         if not self.is_settled:
-            self._check_ids()
             self._settle(describe_transforms, fit)
-        thread = ThreadPoolExecutor(1)
+        threads = ThreadPoolExecutor(count_cores())
         try:
-            hashes = thread.map(hash_file, [self._folder / path for path in paths])
+            hashes = threads.map(hash_file, [self._folder / path for path in paths])
+            self._check_ids()
             for split in SPLITS:
                 check_targets(split, self._rows(split, "targets"), len(self._classes), self._find_name)
             judge(self)
             sources = describe()  # may read all of them, for their hashes
             files = dict(zip(paths, hashes, strict=True))
         finally:
-            thread.shutdown(cancel_futures=True)
+            threads.shutdown(cancel_futures=True)
         metadata = self._build_metadata(self._example, name, prepared_by, sources, files)
         write_metadata(metadata, self._folder)
         return metadata
@@ -313,6 +318,7 @@ class DatasetWriter:
             "labels": None if self._labels is None else list(self._labels),
             "classes": list(self._classes),
             "input_names": list(self._input_names),
+            "last_key": self._last_key,
             "moments": self._moments.state_dict(),
             "digest": self._digest,
             "transforms": self._transforms,
@@ -324,6 +330,7 @@ class DatasetWriter:
             setattr(self, name, state[name])
         self._classes, self._input_names = tuple(state["classes"]), tuple(state["input_names"])
         self._labels = None if state["labels"] is None else {name: place for place, name in enumerate(state["labels"])}
+        self._last_key = state["last_key"]
         self._digest, self._transforms = state["digest"], state["transforms"]
         self._moments.load_state_dict(state["moments"])
         if not state["example"]:
@@ -394,7 +401,13 @@ class DatasetWriter:
         with (self._folder / split / "names.jsonl").open("rb") as lines:
             return str(orjson.loads(next(line for place, line in enumerate(lines) if place == row)))
 
+    def _follow(self, keys: Tensor) -> None:
+        rises = self._last_key is not None and keys[0] > self._last_key and bool((keys[1:] > keys[:-1]).all())
+        self._last_key = int(keys[-1]) if rises else None
+
     def _check_ids(self) -> None:
+        if self._last_key is not None:
+            return
         ids = torch.cat([self._rows(name, "ids") for name in SPLITS])
         again = find_equal(ids)
         if len(again):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_BLOCK_BYTES = 2**18
+_BLOCK_BYTES = 2**19
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -52,9 +52,11 @@ def find_equal(values: Tensor) -> Tensor:
 
 def _hash_block(rows: Tensor) -> Tensor:
     content = rows.reshape(len(rows), -1).contiguous().view(torch.uint8).numpy()
-    words = np.zeros((len(content), -(-content.shape[1] // 8) * 8), dtype=np.uint8)
-    words[:, : content.shape[1]] = content
-    level = np.ascontiguousarray(words.view(np.uint64).T)
+    num_whole, num_left = divmod(content.shape[1], 8)
+    level = np.zeros((num_whole + bool(num_left), len(content)), dtype=np.uint64)
+    level[:num_whole] = content[:, : num_whole * 8].view(np.uint64).T
+    if num_left:
+        level[-1].view(np.uint8).reshape(-1, 8)[:, :num_left] = content[:, num_whole * 8 :]
     while len(level) > 1:
         half = -(-len(level) // 2)
         above = _mix(level[:half])

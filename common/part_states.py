@@ -20,7 +20,7 @@ log = logging.getLogger("force")
 
 PERIOD_S = 5.0  # a preparation that takes less has no such file
 _MAX_SHARE = 0.02  # of the time of the preparation, that states may take
-_VERSION = 1
+_VERSION = 2
 
 
 class UnusableStateError(RuntimeError):
