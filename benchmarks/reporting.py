@@ -14,8 +14,8 @@ from selenium.webdriver.chrome.service import Service
 from benchmarks.generated import generate
 from benchmarks.measuring import Figure, find_program, run, time_once, time_side_by_side
 from pipeline.index import FileIndex
+from pipeline.outs import PREDICTIONS
 from pipeline.project import Project
-from pipeline.reports.scores import PREDICTIONS
 
 TITLE = "reporting"
 _NUM = 1000  # experiments

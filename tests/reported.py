@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.reports.scores import PREDICTIONS
+from pipeline.outs import PREDICTIONS
 from tests.checkouts import Checkout
 from tests.predictions import write_predictions
 from tests.recorded import make_certificate, override, read_lock, record, resolve, write_lock, write_result

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.errors import UsageError
 from pipeline.experiments import Experiment
+from pipeline.outs import PREDICTIONS
 from pipeline.ownership import Ownership
 from pipeline.pages.entries import ExperimentPage, build_page, describe_certificate
 from pipeline.pages.mistakes import Mistake, find_mistakes
@@ -19,7 +20,6 @@ from pipeline.project import Project
 from pipeline.reports.findings import Finding
 from pipeline.reports.rendering import COLUMNS
 from pipeline.reports.reporter import Report, ResultReader
-from pipeline.reports.scores import PREDICTIONS
 from pipeline.results import format_delta
 from pipeline.workspace import read_json
 

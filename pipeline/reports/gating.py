@@ -9,7 +9,6 @@ from pipeline.errors import suggest
 from pipeline.gates import Gate
 from pipeline.results import Result, Row, format_delta
 
-PERFORMANCE = "outputs/evaluate/performance.json"
 _SLACK = 1e-9  # of what the same numbers, computed otherwise, differ by
 _FRACTION = "fraction"  # the unit of what has percents and points
 

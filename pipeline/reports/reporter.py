@@ -11,10 +11,10 @@ from pipeline.dvccache import DvcCache
 from pipeline.errors import ConfigError
 from pipeline.experiments import Experiment
 from pipeline.gates import PARENT, Gate
+from pipeline.outs import PERFORMANCE, PREDICTIONS, OutFinder
 from pipeline.project import Project
 from pipeline.reports.findings import Evidence, Finding, build_findings, read_evidence
-from pipeline.reports.gating import PERFORMANCE, Measured, Outcome, check_bound, check_no_worse
-from pipeline.reports.scores import PREDICTIONS
+from pipeline.reports.gating import Measured, Outcome, check_bound, check_no_worse
 from pipeline.results import Result, compare, list_notes, read_result
 from pipeline.workspace import read_json
 
@@ -29,14 +29,22 @@ class Report:
 
 
 class ResultReader:
-    """Reads what evaluations left in one checkout, each once; `cache` has what is not in the workspace."""
+    """Reads what evaluations left in one checkout, each once.
 
-    def __init__(self, project: Project, experiments: Mapping[str, Experiment], cache_of_outs: DvcCache) -> None:
+    `cache` and `handed_on`, hash → file, have outs that are not in the workspace.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        experiments: Mapping[str, Experiment],
+        cache_of_outs: DvcCache,
+        handed_on: Mapping[str, Path] | None = None,
+    ) -> None:
         self._root = project.root
-        self._index = project.index
         self._ownership = project.ownership(dict(experiments))
         self._planner = project.planner(self._ownership)
-        self._cache = cache_of_outs
+        self.find_out = OutFinder(project, self._ownership, self._planner, cache_of_outs, handed_on).find
         self.read = cache(self._read)
         self.find_evidence = cache(self._find_evidence)
 
@@ -57,33 +65,31 @@ class ResultReader:
         document = read_json(path) if path else None
         return document if isinstance(document, Mapping) else None
 
-    def find_out(self, name: str, out: str) -> Path | None:
-        """Return where an out of an evaluation is, as dvc.lock records it: in the workspace, or in the cache."""
-        stage = self._ownership.effective(name, "evaluate")
-        md5 = self._planner.recorded_outs(stage).get(out)
-        path = f"{stage.folder}/{out}"
-        if md5 and self._index.exists(path) and self._index.md5(path) == md5:
-            return self._root / path
-        return self._cache.object_path(md5) if md5 and self._cache.has(md5) else None
-
 
 class Reporter:
     """Makes a report on experiments of a checkout."""
 
-    def __init__(self, project: Project, experiments: Mapping[str, Experiment], baseline: str = "") -> None:
+    def __init__(
+        self,
+        project: Project,
+        experiments: Mapping[str, Experiment],
+        baseline: str = "",
+        handed_on: Mapping[str, Path] | None = None,
+    ) -> None:
         self._project = project
+        self._handed_on = handed_on
         self._experiments = experiments
         parents = {name: e.parent.name for name, e in experiments.items() if e.parent}
         self._baselines = dict.fromkeys(experiments, baseline) if baseline else parents
         named = {*self._baselines.values(), *(gate.baseline for e in experiments.values() for gate in e.gates)}
         missing = tuple(sorted(named - {"", PARENT} - experiments.keys()))
         others = project.select(missing) if missing else {}
-        self._reader = ResultReader(project, {**experiments, **others}, project.cache)
+        self.reader = ResultReader(project, {**experiments, **others}, project.cache, handed_on)
 
     def build(self, before: Project | None = None, base: str = "") -> Report:
         """Return the report against baselines, and against `before`, the checkout of what is called `base`."""
         pairs = [(name, self._baselines.get(name, "")) for name in self._experiments]
-        results = {name: self._reader.read(name) for pair in pairs for name in pair if name}
+        results = {name: self.reader.read(name) for pair in pairs for name in pair if name}
         evidence, missing = dict[str, Evidence](), list[str]()
         if before:
             then, evidence, missing = self._read_before(before, base)
@@ -94,7 +100,7 @@ class Reporter:
         findings = build_findings(
             rows,
             results,
-            lambda name: evidence[name] if name in evidence else self._reader.find_evidence(name),
+            lambda name: evidence[name] if name in evidence else self.reader.find_evidence(name),
             self._find_smallest,
         )
         baselines = dict.fromkeys(other for _, other in pairs if other and other not in self._experiments)
@@ -111,7 +117,7 @@ class Reporter:
             title = f"{name} at {base}"
             try:
                 there = {name: before.experiments.get(name)} if name in before.experiments.names() else {}
-                reader = ResultReader(before, there, self._project.cache)
+                reader = ResultReader(before, there, self._project.cache, self._handed_on)
             except ConfigError:
                 there = {}
             if not there:
@@ -129,18 +135,18 @@ class Reporter:
     def _check_gate(self, name: str, experiment: Experiment, gate: Gate) -> Outcome:
         ours = self._describe(name, gate.metric)
         if not gate.baseline:
-            return check_bound(gate, ours, self._reader.read_performance(name))
+            return check_bound(gate, ours, self.reader.read_performance(name))
         other = gate.baseline
         if other == PARENT:
             other = experiment.parent.name if experiment.parent else name
-        theirs = self._reader.read(other)
-        row = compare([self._reader.read(name), theirs], {name: other})[0]
+        theirs = self.reader.read(other)
+        row = compare([self.reader.read(name), theirs], {name: other})[0]
         return check_no_worse(gate, ours, self._describe(other, gate.metric), row)
 
     def _describe(self, name: str, metric: str) -> Measured:
-        result = self._reader.read(name)
+        result = self.reader.read(name)
         defined = result.certificate.get("metrics", {}).get(metric, {})
-        seeds = self._reader.find_evidence(name).values(metric)
+        seeds = self.reader.find_evidence(name).values(metric)
         return Measured(result, seeds, defined.get("unit", ""), defined.get("direction", ""))
 
 

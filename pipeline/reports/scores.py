@@ -11,7 +11,6 @@ import numpy as np
 
 from pipeline.tensorfiles import TensorPlace, read_tensor_places
 
-PREDICTIONS = "outputs/evaluate/predictions.safetensors"
 # What a metric's value is the mean of, where it has no scores of its own name.
 CORRECT = "correct"
 _MEANS_OF_CORRECT = re.compile(r'(Multiclass|Binary)?Accuracy\((?!.*average="(macro|weighted|none)")')

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from cmarkgfm import github_flavored_markdown_to_html
 
-from pipeline.reports.scores import PREDICTIONS
+from pipeline.outs import PREDICTIONS
 from tests.checkouts import Checkout, Ended
 from tests.predictions import write_predictions
 from tests.recorded import make_certificate, override, record, write_result

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.reports.scores import PREDICTIONS
+from pipeline.outs import PREDICTIONS
 from tests.checkouts import Checkout, Ended
 from tests.predictions import write_predictions
 from tests.recorded import make_certificate, override, read_lock, write_lock, write_result

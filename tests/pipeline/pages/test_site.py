@@ -14,8 +14,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from pipeline.certificates import find_differences
+from pipeline.outs import PREDICTIONS
 from pipeline.pages import entries, site
-from pipeline.reports.scores import PREDICTIONS
 from tests.checkouts import Checkout, Ended
 from tests.recorded import make_certificate, override
 from tests.reported import NUM, make_reported, make_scores, settle
