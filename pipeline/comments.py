@@ -15,6 +15,7 @@ MARKER = "<!-- force-build:report -->"
 
 # GitHub takes 65,536 characters. Bytes of UTF-8 are never fewer than characters, however those are counted.
 MAX_BODY_BYTES = 65_536
+MAX_TEXT_BYTES = MAX_BODY_BYTES - len(MARKER) - 1
 
 _CLOSERS_BYTES = 1_000  # kept free for what closes open blocks; a text that needs more is cut once more
 _NOTICE = "This report is cut: a comment has room for no more. All of it is in "

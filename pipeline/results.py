@@ -13,6 +13,7 @@ from pipeline.certificates import find_differences, is_older
 from pipeline.ownership import Stage, folder_of
 from pipeline.validation import find_faults
 
+_INFINITE = 1e300  # what no chart shows
 _MAX_REASONS = 3  # in a line; `force compare --json` has all
 
 
@@ -82,12 +83,23 @@ def _find_infinite(name: str, document: Mapping[str, Any]) -> str:
 
 def read_history(root: Path, experiment: str) -> list[dict[str, Any]]:
     """Return what the training of an experiment recorded, a row an epoch; nothing where it owns none."""
-    path = root / folder_of(experiment) / "outputs" / "train" / "history.jsonl"
+    return read_rows(root / folder_of(experiment) / "outputs" / "train" / "history.jsonl")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a history.jsonl, without what is no finite number; nothing where there is no such file."""
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         with suppress(ValueError, RecursionError):  # a training that was killed may have left half a line
-            rows.append(json.loads(line))
+            row = json.loads(line)
+            if isinstance(row, dict):
+                rows.append({name: value for name, value in row.items() if _is_finite(value)})
     return rows
+
+
+def _is_finite(value: Any) -> bool:
+    """Say whether a value is a number that a chart can show."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) < _INFINITE
 
 
 def compare(results: Iterable[Result], baselines: Mapping[str, str]) -> list[Row]:

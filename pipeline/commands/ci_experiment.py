@@ -17,6 +17,7 @@ from pipeline.errors import ForceError, InterruptedRunError, PublishError, Stage
 from pipeline.experiments import NAME_PATTERN
 from pipeline.manifest import copy_tree, write_manifest
 from pipeline.markdown import render_job
+from pipeline.outs import PREDICTIONS, REPORTED, OutFinder, hand_on, hand_on_file
 from pipeline.ownership import STAGES, folder_of
 from pipeline.project import Project, find_project
 from pipeline.results import read_history
@@ -83,6 +84,7 @@ class Job:
         self.out = out
         self.ran: Run | None = None
         self.is_skipped = False
+        self.recorded_before: dict[str, str] = {}  # hash → out of earlier results of the same experiments
         self.started = time.time()
 
     def prepare(self, earlier: Path | None, checkpoints: Path | None, remote_url: str) -> None:
@@ -106,6 +108,7 @@ class Job:
         if checkpoints and checkpoints.is_dir():
             copy_tree(checkpoints, find_checkpoint_base(root), [FINISHED], follow_links=False)
         self._check_remote()
+        self._note_recorded()
         self._check_earlier([status for status, _ in before])
 
     def run(self, image: str, num_workers: int) -> ForceError | None:
@@ -117,6 +120,7 @@ class Job:
         if summary.is_interrupted:
             return _CANCELLED
         reason = self._push(self.ran)
+        self._fetch_compared(self.ran)
         if summary.failures:
             return describe_failures(summary)
         if reason:
@@ -128,6 +132,7 @@ class Job:
         """Write the artifact, the result for later jobs, the summary and the outputs."""
         status = self._build_status(error)
         write_status(status, self.project.root, self.out / "result" / self.name)
+        self._hand_on(self.out / "result" / self.name / "outs")
         self._collect_artifact(status)
         rows = self.ran.compare() if self.ran else []
         histories = {name: read_history(self.project.root, name) for name in status.experiments}
@@ -168,6 +173,35 @@ class Job:
             return ""
         with actions.group("dvc push"):
             return dvc.push(self.project.root, done)
+
+    def _note_recorded(self) -> None:
+        experiments = self.project.select(tuple(parse_targets(self.targets)))
+        ownership = self.project.ownership(experiments)
+        finder = OutFinder(self.project, ownership, self.project.planner(ownership), self.project.cache)
+        for name in experiments:
+            self.recorded_before |= {md5: out for out in REPORTED if (md5 := finder.hash(name, out))}
+
+    def _fetch_compared(self, run: Run) -> None:
+        """Fetch the scores of parents: without them, no difference from these has an interval."""
+        finder = self._make_finder(run)
+        names = [name for name in _list_compared(run) if finder.hash(name, PREDICTIONS)]
+        missing = [run.ownership.effective(name, "evaluate") for name in names if not finder.find(name, PREDICTIONS)]
+        if missing and self.project.cache.may_fetch() and (reason := dvc.fetch(self.project.root, missing)):
+            actions.annotate("warning", f"the report will lack intervals: {reason}")
+
+    def _hand_on(self, folder: Path) -> None:
+        """Leave what the report reads besides results, also of those that these experiments are compared with."""
+        if self.ran is None:
+            return
+        hand_on(self._make_finder(self.ran), _list_compared(self.ran), folder)
+        cache = self.project.cache
+        for md5, out in self.recorded_before.items():
+            if cache.has(md5):
+                hand_on_file(cache.object_path(md5), folder / md5, is_scores=out == PREDICTIONS)
+
+    def _make_finder(self, run: Run) -> OutFinder:
+        self.project.index.forget()
+        return OutFinder(self.project, run.ownership, self.project.planner(run.ownership), self.project.cache)
 
     def _build_status(self, error: ForceError | None) -> Status:
         states = self.ran.summary.states if self.ran else {}
@@ -217,6 +251,13 @@ class Job:
         states = self.ran.summary.states
         stages = [(name, self.ran.ownership.effective(name, s)) for name in self.ran.experiments for s in STAGES]
         return [(name, s.name, s.experiment, states.get(s.id, "up to date")) for name, s in stages]
+
+
+def _list_compared(run: Run) -> list[str]:
+    """Return the experiments of a run, and those that a report compares them with."""
+    parents = [experiment.parent.name for experiment in run.experiments.values() if experiment.parent]
+    others = [gate.baseline for experiment in run.experiments.values() for gate in experiment.gates]
+    return [name for name in dict.fromkeys([*run.experiments, *parents, *others]) if name in run.ownership]
 
 
 def _check_names(name: str, targets: tuple[str, ...]) -> None:

@@ -1,9 +1,11 @@
 """`force ci report`: what a branch did to the metrics, in the summary and in the pull requests of the branch."""
 
 import importlib
+import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +16,32 @@ import click
 from pipeline.commands.ci_plan import read_event
 from pipeline.commands.ci_results import select_results
 from pipeline.commands.plan import find_changes_since
-from pipeline.comments import build_body
-from pipeline.comparison import compare_experiments
-from pipeline.errors import ConfigError, Problem, PublishError, ToolError
+from pipeline.comments import MAX_TEXT_BYTES, build_body
+from pipeline.errors import ConfigError, PublishError, ToolError
 from pipeline.escaping import escape_cell
 from pipeline.events import Event, OpenPullRequest
 from pipeline.experiments import Experiment
-from pipeline.markdown import render_report
+from pipeline.outs import read_handed_on
 from pipeline.project import Project, find_project
-from pipeline.results import Result, Row, compare, read_result
+from pipeline.reports.branch import render_branch
+from pipeline.reports.digests import (
+    BranchReport,
+    Digest,
+    compare_params,
+    list_uses,
+    read_cost,
+    read_curves,
+    read_mistakes,
+)
+from pipeline.reports.findings import Finding
+from pipeline.reports.reporter import Reporter, ResultReader, title_of
 from pipeline.statuses import Status, collect_files, lay_over, read_statuses
 from pipeline.tools import actions, git
+
+_MAX_SUMMARY_BYTES = 900_000  # GitHub takes a mebibyte
+_MAX_GATES = 20
+_SOURCES = re.compile(r"(common|experiments)/|params\.yaml$")
+_GENERATED = re.compile(r"(^|/)(outputs/|dvc\.lock$|dvc\.yaml$)")
 
 
 @click.command()
@@ -45,19 +62,26 @@ def command(results: Path | None, base: str, comment: bool) -> None:
     pulls, refusal = _find_pull_requests(event) if is_commenting else ([], None)
     bases = {pull.number: base or pull.base_branch or event.default_branch for pull in pulls}
     shown = list(dict.fromkeys(bases.values())) or [base or event.base_branch or event.default_branch]
-    texts = _render(root, tip, shown, statuses, token)
-    actions.add_summary(_join(texts))
+    handed_on = read_handed_on(results) if results else {}
+    reports = _build(root, tip, shown, statuses, handed_on, token)
+    actions.add_summary(_join({name: render_branch(report, _MAX_SUMMARY_BYTES) for name, report in reports.items()}))
+    actions.write_output("gates", json.dumps(_list_failed(reports.values())))
     if refusal:
         raise refusal
     if is_commenting:
-        _comment({number: texts[name] for number, name in bases.items()})
+        _comment({number: render_branch(reports[name], MAX_TEXT_BYTES) for number, name in bases.items()})
 
 
-def _render(
-    root: Path, tip: str, bases: Sequence[str], statuses: list[tuple[Status, Path]], token: str
-) -> dict[str, str]:
+def _build(
+    root: Path,
+    tip: str,
+    bases: Sequence[str],
+    statuses: list[tuple[Status, Path]],
+    handed_on: dict[str, Path],
+    token: str,
+) -> dict[str, BranchReport]:
     """Return the report against each base: what the jobs left is laid over the branch once."""
-    texts = {}
+    reports = {}
     with tempfile.TemporaryDirectory(prefix="force-report-") as name, git.hold_worktree(root, Path(name) / "tip", tip):
         tree = Path(name) / "tip"
         taken, _ = select_results(root, tree, git.find_commit(root, "HEAD") or tip, tip, collect_files(statuses))
@@ -66,8 +90,16 @@ def _render(
         for base in bases:
             start, fault = _find_start(root, tip, base, token)
             with _check_out(root, Path(name) / "before", start) as before:
-                texts[base] = Reporter(project, before, base).build([status for status, _ in statuses], fault)
-    return texts
+                told = [status for status, _ in statuses]
+                reports[base] = BranchReporter(project, before, base, told, handed_on).build(tip, fault)
+    return reports
+
+
+def _list_failed(reports: Iterable[BranchReport]) -> list[str]:
+    """Return the gates that are not passed, a line each."""
+    outcomes = dict.fromkeys(outcome for report in reports for outcome in report.outcomes if not outcome.is_passed)
+    lines = [f"{outcome.experiment}: {outcome.gate.text}: {outcome.text}" for outcome in outcomes]
+    return lines[:_MAX_GATES] + ([f"and {len(lines) - _MAX_GATES} more"] if len(lines) > _MAX_GATES else [])
 
 
 def _find_tip(root: Path, event: Event, token: str) -> str | None:
@@ -158,69 +190,95 @@ def connect() -> Any:
     return importlib.import_module("pipeline.tools.github").GitHub.from_environment()
 
 
-class Reporter:
+class BranchReporter:
     """Compares a checkout with what it was before."""
 
-    def __init__(self, project: Project, before: Project | None, base: str) -> None:
-        self.project = project
-        self.before = before
-        self.base = base
+    def __init__(
+        self,
+        project: Project,
+        before: Project | None,
+        base: str,
+        statuses: Sequence[Status],
+        handed_on: dict[str, Path],
+    ) -> None:
+        self._project = project
+        self._before = before
+        self._base = base
+        self._statuses = statuses
+        self._handed_on = handed_on
 
-    def build(self, statuses: list[Status], fault: str = "") -> str:
+    def build(self, tip: str, fault: str = "") -> BranchReport:
         """Return the report: on all that differs from before, and on what the jobs of this run were to do.
 
-        `fault`: why there is no before, where there should be one.
+        `tip` is the commit that is checked out; `fault` says why there is no before, where there should be one.
         """
-        sound, faults = self.project.select_sound()
+        sound, faults = self._project.select_sound()
         problems = sorted({problem for found in faults.values() for problem in found})
-        failures = [status for status in statuses if not status.is_ok]
+        ran = {name for status in self._statuses for name in status.experiments}
+        report = BranchReport(
+            self._base,
+            failures=[status for status in self._statuses if not status.is_ok],
+            commit=tip,
+            run_url=actions.find_run_url(),
+        )
         try:
-            names = {name for status in statuses for name in status.experiments} | self._find_affected(sound)
+            names = ran | self._find_affected(sound)
             shown = {name: experiment for name, experiment in sound.items() if name in names}
-            rows = self._compare_with_parents(shown)
-            rows_before = self._compare_with_before(shown)
+            if shown:
+                report = self._compare(report, shown, ran)
         except ConfigError as error:
-            problems, rows, rows_before = [*problems, *error.problems], [], {}
-        told = [*filter(None, [fault]), *_keep(problems)]
-        return render_report(rows, rows_before, self.base, failures, told, actions.find_run_url())
+            problems += error.problems
+        told = [*filter(None, [fault]), *map(str, dict.fromkeys(problems))]
+        return replace(report, faults=told, files=self._list_files(tip))
 
     def _find_affected(self, sound: Mapping[str, Experiment]) -> set[str]:
-        if self.before is None:
+        if self._before is None:
             return set()
-        root, start = self.project.root, git.find_commit(self.before.root, "HEAD") or "HEAD"
-        changes = find_changes_since(self.project, dict(sound), start, git.list_changed(root, start, None))
+        root, start = self._project.root, git.find_commit(self._before.root, "HEAD") or "HEAD"
+        changes = find_changes_since(self._project, dict(sound), start, git.list_changed(root, start, None))
         return {change.experiment for change in changes}
 
-    def _compare_with_parents(self, shown: dict[str, Experiment]) -> list[Row]:
-        if not shown:
-            return []
-        ownership = self.project.ownership(shown)
-        rows = compare_experiments(self.project.root, shown, ownership, self.project.planner(ownership))
-        return [row for row in rows if row.experiment in shown]
+    def _list_files(self, tip: str) -> list[tuple[str, int | None, int | None]]:
+        """Return what people changed of what experiments are made of."""
+        start = git.find_commit(self._before.root, "HEAD") if self._before else None
+        files = git.count_lines(self._project.root, start, tip) if start else []
+        return [file for file in files if _SOURCES.match(file[0]) and not _GENERATED.search(file[0])]
 
-    def _compare_with_before(self, shown: Mapping[str, Experiment]) -> dict[str, Row]:
-        """Return a row an experiment that had a result before, with that as its baseline."""
-        rows = {}
-        for name in shown:
-            then = _read_result(self.before, name) if self.before else None
-            now = _read_result(self.project, name)
-            if now and then and not then.fault:
-                rows[name] = compare([now, replace(then, experiment=f"{name} before")], {name: f"{name} before"})[0]
-        return rows
+    def _compare(self, report: BranchReport, shown: Mapping[str, Experiment], ran: set[str]) -> BranchReport:
+        reporter = Reporter(self._project, shown, handed_on=self._handed_on)
+        found = reporter.build(self._before, self._base)
+        return replace(
+            report,
+            digests=[self._digest(experiment, reporter.reader, found.findings) for experiment in shown.values()],
+            outcomes=[outcome for outcome in found.outcomes if outcome.experiment in ran],
+            notes=found.notes,
+        )
 
+    def _digest(self, experiment: Experiment, reader: ResultReader, findings: Sequence[Finding]) -> Digest:
+        name, parent = experiment.name, experiment.parent
+        earlier = self._find_earlier(name) or parent
+        title = title_of(name, self._base)
+        compared = [name, parent.name] if parent else [name]
+        states = {stage: state for status in self._statuses for stage, state in status.stages.items()}
+        root, ownership = self._project.root, reader.ownership
+        return Digest(
+            name,
+            parent.name if parent else "",
+            [found for found in findings if found.experiment == name and found.baseline != title],
+            [found for found in findings if found.experiment == name and found.baseline == title],
+            compare_params(experiment, earlier) if earlier else (),
+            earlier.name if earlier else "",
+            read_cost(root, name, ownership),
+            read_cost(root, parent.name, ownership) if parent else None,
+            read_curves(reader.find_out, compared),
+            read_mistakes(reader.find_out, name),
+            list_uses(name, ownership, states),
+        )
 
-def _read_result(project: Project, name: str) -> Result | None:
-    """Return an experiment's result in a checkout, None where it is not there or not sound."""
-    if name not in project.experiments.names():
+    def _find_earlier(self, name: str) -> Experiment | None:
+        """Return an experiment as it was before, None where it was not there, or not sound."""
+        if self._before is None or name not in self._before.experiments.names():
+            return None
+        with suppress(ConfigError):
+            return self._before.experiments.get(name)
         return None
-    try:
-        ownership = project.ownership({name: project.experiments.get(name)})
-    except ConfigError:
-        return None
-    stage = ownership.effective(name, "evaluate")
-    reasons = project.planner(ownership).find_staleness(stage)
-    return read_result(project.root, name, stage, "; ".join(reason.text for reason in reasons))
-
-
-def _keep(problems: list[Problem]) -> list[str]:
-    return [str(problem) for problem in dict.fromkeys(problems)]

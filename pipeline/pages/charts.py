@@ -1,6 +1,6 @@
 """Charts of an experiment as Vega-Lite specifications: learning curves beside the baseline's, and confusion."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -36,14 +36,6 @@ def draw_curve(name: str, histories: Mapping[str, Sequence[Mapping[str, Any]]]) 
             "strokeDash": {"field": "experiment", "type": "nominal", "sort": list(histories), "title": None},
         },
     }
-
-
-def count_confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """Return how often each actual class was predicted as which."""
-    counts: dict[tuple[str, str], int] = {}
-    for pair in pairs:
-        counts[pair] = counts.get(pair, 0) + 1
-    return counts
 
 
 def draw_confusion(counts: Mapping[tuple[str, str], int]) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """What a page of an experiment shows, read from the files that its stages left."""
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,9 +8,11 @@ from typing import Any
 
 from pipeline.certificates import FIELDS, describe_field, get_field, is_older
 from pipeline.experiments import Experiment
+from pipeline.outs import CONFUSION
 from pipeline.ownership import STAGES, TRAIN, Ownership
-from pipeline.pages.charts import count_confusions, draw_confusion, draw_curve, list_curves
+from pipeline.pages.charts import draw_confusion, draw_curve, list_curves
 from pipeline.pages.mistakes import Mistake
+from pipeline.reports.confusions import list_mistakes, read_confusions
 from pipeline.reports.findings import Finding
 from pipeline.reports.rendering import list_cells
 from pipeline.results import Result, read_history
@@ -19,7 +20,6 @@ from pipeline.results import Result, read_history
 _NUM_EPOCHS = 20  # the last ones, as numbers
 _NUM_CONFUSIONS = 20  # the most frequent ones, as numbers
 _MAX_LOG_BYTES = 20_000  # of the end of a log
-_INFINITE = 1e300  # what no chart shows
 _LOGS = ("prepare.log", "train.log", "evaluate.log", "failed.log")
 
 
@@ -58,12 +58,12 @@ def build_page(
     baseline = next((found.baseline for found in findings), experiment.parent.name if experiment.parent else "")
     compared = [other for other in (name, baseline) if other in ownership]
     trained = dict.fromkeys(ownership.owner(other, TRAIN) for other in compared)
-    histories = {owner: history for owner in trained if (history := list(_read_finite(root, owner)))}
+    histories = {owner: history for owner in trained if (history := read_history(root, owner))}
     own = next(iter(histories.values()), [])
     curves = list_curves(own)
     evaluate = ownership.effective(name, "evaluate").folder
-    counts = count_confusions(_read_confusions(root / evaluate / "outputs/evaluate/confusion.csv"))
-    wrong = sorted(((a, p, n) for (a, p), n in counts.items() if a != p), key=lambda row: -row[2])
+    counts = read_confusions(root / evaluate / CONFUSION)
+    wrong = list_mistakes(counts)
     titles = ["epoch", *curves]
     return ExperimentPage(
         name,
@@ -119,28 +119,6 @@ def _spell(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_spell, value)) + "]"
     return repr(value)
-
-
-def _read_finite(root: Path, owner: str) -> Iterator[dict[str, Any]]:
-    """Yield the epochs of a training, without what JSON has no number for."""
-    for row in read_history(root, owner):
-        if isinstance(row, dict):
-            yield {
-                name: value
-                for name, value in row.items()
-                if not isinstance(value, bool) and isinstance(value, int | float) and abs(value) < _INFINITE
-            }
-
-
-def _read_confusions(path: Path) -> list[tuple[str, str]]:
-    """Return actual and predicted class of each test sample; nothing of a file that is damaged."""
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [(row["actual"], row["predicted"]) for row in csv.DictReader(file, strict=True)]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError):
-        return []
 
 
 def _describe_stage(name: str, stage: str, ownership: Ownership) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pipeline.results import format_delta
 
 COLUMNS = ("experiment", "against", "metric", "baseline", "value", "difference", "95 % interval", "verdict")
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_ARROWS = {"better": "🟢", "worse": "🔴", "equivalent": "⚪", "inconclusive": "🟡", "unknown": "⚪"}
+ARROWS = {"better": "🟢", "worse": "🔴", "equivalent": "⚪", "inconclusive": "🟡", "unknown": "⚪"}
 
 
 def list_cells(finding: Finding) -> tuple[str, ...]:
@@ -74,13 +74,18 @@ def render_markdown(findings: Sequence[Finding], notes: Sequence[str], outcomes:
     for finding in findings:
         cells = [escape_cell(cell) for cell in list_cells(finding)]
         if finding.judgement:
-            cells[-1] = f"{_ARROWS[finding.judgement.verdict]} {cells[-1]}"
+            cells[-1] = f"{ARROWS[finding.judgement.verdict]} {cells[-1]}"
         lines.append(render_row(cells))
     lines += ["", *(f"- {escape_cell(note, 300)}" for note in notes)] if notes else []
-    if outcomes:
-        lines += ["", render_row(("gate of", "gate", "has", "")), render_row(["---"] * 4)]
-        lines += [render_row([*map(escape_cell, _list_gate(o)), "✅" if o.is_passed else "❌"]) for o in outcomes]
+    lines += ["", render_gates(outcomes)] if outcomes else []
     return "\n".join(lines) + "\n"
+
+
+def render_gates(outcomes: Iterable[Outcome]) -> str:
+    """Return a table of gates, and whether they are passed."""
+    lines = [render_row(("gate of", "gate", "has", "")), render_row(["---"] * 4)]
+    lines += [render_row([*map(escape_cell, _list_gate(o)), "✅" if o.is_passed else "❌"]) for o in outcomes]
+    return "\n".join(lines)
 
 
 def render_latex(findings: Iterable[Finding]) -> str:

@@ -12,6 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.experiments import Experiment
 from pipeline.gates import PARENT, Gate
 from pipeline.outs import PERFORMANCE, PREDICTIONS, OutFinder
+from pipeline.ownership import Ownership
 from pipeline.project import Project
 from pipeline.reports.findings import Evidence, Finding, build_findings, read_evidence
 from pipeline.reports.gating import Measured, Outcome, check_bound, check_no_worse
@@ -42,21 +43,21 @@ class ResultReader:
         handed_on: Mapping[str, Path] | None = None,
     ) -> None:
         self._root = project.root
-        self._ownership = project.ownership(dict(experiments))
-        self._planner = project.planner(self._ownership)
-        self.find_out = OutFinder(project, self._ownership, self._planner, cache_of_outs, handed_on).find
+        self.ownership: Ownership = project.ownership(dict(experiments))
+        self._planner = project.planner(self.ownership)
+        self.find_out = OutFinder(project, self.ownership, self._planner, cache_of_outs, handed_on).find
         self.read = cache(self._read)
         self.find_evidence = cache(self._find_evidence)
 
     def _read(self, name: str) -> Result:
         """Return the result of an experiment."""
-        stage = self._ownership.effective(name, "evaluate")
+        stage = self.ownership.effective(name, "evaluate")
         reasons = [reason.text for reason in self._planner.find_staleness(stage)]
         return read_result(self._root, name, stage, "; ".join(reasons))
 
     def _find_evidence(self, name: str) -> Evidence:
         """Return what the evaluation of an experiment left besides its metrics."""
-        folder = self._root / self._ownership.effective(name, "evaluate").folder
+        folder = self._root / self.ownership.effective(name, "evaluate").folder
         return read_evidence(folder, self.find_out(name, PREDICTIONS), self.read(name).certificate)
 
     def read_performance(self, name: str) -> Mapping[str, Any] | None:
@@ -94,7 +95,7 @@ class Reporter:
         if before:
             then, evidence, missing = self._read_before(before, base)
             results |= then
-            titles = ((name, f"{name} at {base}") for name in self._experiments)
+            titles = ((name, title_of(name, base)) for name in self._experiments)
             pairs += [(name, title) for name, title in titles if title in then]
         rows = [compare([results[name], *_list(results.get(other))], {name: other})[0] for name, other in pairs]
         findings = build_findings(
@@ -114,7 +115,7 @@ class Reporter:
         """Return results and evidence of the experiments as they were, by title, and what is missing."""
         results, evidence, missing = dict[str, Result](), dict[str, Evidence](), list[str]()
         for name in self._experiments:
-            title = f"{name} at {base}"
+            title = title_of(name, base)
             try:
                 there = {name: before.experiments.get(name)} if name in before.experiments.names() else {}
                 reader = ResultReader(before, there, self._project.cache, self._handed_on)
@@ -148,6 +149,11 @@ class Reporter:
         defined = result.certificate.get("metrics", {}).get(metric, {})
         seeds = self.reader.find_evidence(name).values(metric)
         return Measured(result, seeds, defined.get("unit", ""), defined.get("direction", ""))
+
+
+def title_of(name: str, base: str) -> str:
+    """Return what an experiment is called as it is at a base."""
+    return f"{name} at {base}"
 
 
 def _note(baseline: Result) -> Iterable[str]:

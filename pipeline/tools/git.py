@@ -115,6 +115,13 @@ def list_changed(root: Path, start: str, end: str | None) -> set[str]:
     return changed - {""}
 
 
+def count_lines(root: Path, start: str, end: str) -> list[tuple[str, int | None, int | None]]:
+    """Return each path that differs between two revisions, lines added and taken away; None for what is no text."""
+    done = run(["git", "diff", "--relative", "--numstat", "--no-renames", "-z", start, end], root)
+    rows = [entry.split("\t", 2) for entry in done.stdout.split("\0") if entry]
+    return [(path, _read_count(added), _read_count(taken)) for added, taken, path in rows]
+
+
 def read_files(root: Path, revision: str, paths: list[str]) -> dict[str, bytes]:
     """Return the contents of those files that exist at a revision."""
     found = {}
@@ -129,6 +136,10 @@ def list_files(root: Path, revision: str, folder: str) -> list[str]:
     """Return the paths of all files below a folder at a revision."""
     done = run(["git", "ls-tree", "-r", "--name-only", "-z", revision, "--", f"{folder}/"], root)
     return [path for path in done.stdout.split("\0") if path]
+
+
+def _read_count(text: str) -> int | None:
+    return None if text == "-" else int(text)
 
 
 def _resolve(root: Path, revision: str) -> str:
