@@ -70,7 +70,7 @@ lock: $(VENV)/ready-dev
 	pip-compile $(LOCK_FLAGS) --build-deps-for editable --output-file requirements.lock pyproject.toml
 	pip-compile $(LOCK_FLAGS) --build-deps-for editable --extra dev --extra s3 --constraint requirements.lock \
 	    --output-file requirements-dev.lock pyproject.toml
-	for name in docker/train .github/actions/setup/plan .github/actions/setup/run; do \
+	for name in docker/train .github/actions/setup/plan .github/actions/setup/report .github/actions/setup/run; do \
 	    pip-compile $(LOCK_FLAGS) --constraint requirements-dev.lock --output-file $$name.lock $$name.in || exit; \
 	done
 	pip-compile $(LOCK_FLAGS) --no-annotate --constraint requirements-dev.lock --constraint <(echo $(TORCH)) --output-file - tests/vision.in \

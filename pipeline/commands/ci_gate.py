@@ -19,9 +19,11 @@ _ALSO_FINE = {"report": "cancelled"}
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--entries", default="", help="The names of all jobs that were planned, separated by spaces.")
 @click.option("--faults", default=0, help="How many faults the plan found in what was changed.")
+@click.option("--gates", default="[]", help="The gates of experiments that are not passed, a JSON list of lines.")
 @click.option("--needs", default="{}", help="The `needs` of GitHub Actions, as JSON: how the jobs around them ended.")
-def command(folder: Path, entries: str, faults: int, needs: str) -> None:
-    """Read what the jobs left in FOLDER; exit with 7 where one failed, or left nothing, or was not planned.
+def command(folder: Path, entries: str, faults: int, gates: str, needs: str) -> None:
+    """Read what the jobs left in FOLDER; exit with 7 where one failed, or left nothing, or was not planned, or a gate
+    of an experiment is not passed.
 
     Writes the output `verdict`, a line.
     """
@@ -36,11 +38,16 @@ def command(folder: Path, entries: str, faults: int, needs: str) -> None:
     }
     if faults:
         failed["plan"] = f"left out what has faults ({faults}); its job names them"
+    missed = json.loads(gates)
+    for gate in missed:
+        actions.annotate("error", f"not passed: {gate}")
     for name, reason in failed.items():
         actions.annotate("error", f"{name}: {reason}")
     jobs = {*statuses, *entries.split(), *others, *failed}
     verdict = f"{len(failed)} of {len(jobs)} jobs failed" if failed else f"all {len(statuses)} jobs are fine"
+    verdict += f", and {len(missed)} gate{'s are' if len(missed) > 1 else ' is'} not passed" if missed else ""
     actions.write_output("verdict", verdict)
-    if failed:
-        raise GateError("\n".join([verdict, *(f"  {name}: {reason}" for name, reason in failed.items())]))
+    if failed or missed:
+        lines = [*(f"  {name}: {reason}" for name, reason in failed.items()), *(f"  {gate}" for gate in missed)]
+        raise GateError("\n".join([verdict, *lines]))
     click.echo(verdict)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.markdown import render_curve, render_job
+from pipeline.markdown import render_job
+from pipeline.mermaid import draw_curves
 from pipeline.statuses import Status
 from pipeline.tools import actions
 from tests.checkouts import Checkout, Ended
@@ -20,7 +21,7 @@ from tests.standins.github import GitHubStandIn
 
 CHANGE = "description: a test\nparams: {train: {epochs: 3}}\n"
 # What our own Markdown and HTML become.
-SAFE_TAGS = {"h2", "h3", "p", "code", "span", "strong", "ul", "li", "details", "summary"}
+SAFE_TAGS = {"h2", "h3", "p", "code", "span", "strong", "ul", "li", "details", "summary", "pre"}
 SAFE_TAGS |= {"table", "thead", "tbody", "tr", "th", "td"}
 # A trainer that takes a text.
 NOTED = """\
@@ -329,7 +330,7 @@ def test_summary_of_a_job_shows_logs_and_curves_when_they_are_hostile() -> None:
 @pytest.mark.parametrize("value", ["x", None, [1], float("nan"), float("inf")])
 def test_a_curve_is_left_out_when_its_values_are_no_numbers(value: Any) -> None:
     history = [{"epoch": 1, "train_loss": 0.5, "valid_x": 0.5}, {"epoch": 2, "train_loss": 0.25, "valid_x": value}]
-    chart = render_curve(history, "net")
+    chart = "".join(draw_curves({"net": history}))
     assert "net: train_loss" in chart
     assert "valid_x" not in chart
-    assert render_curve([{"epoch": value, "train_loss": 0.5}] * 2, "net") == ""
+    assert draw_curves({"net": [{"epoch": value, "train_loss": 0.5}] * 2}) == []

@@ -492,7 +492,7 @@ def test_what_the_checkout_has_of_a_base_will_do_when_it_cannot_be_fetched(
     else:
         lab.origin.root.rename(lab.origin.root.with_name("moved"))
     assert lab.report_from(job).status == 0
-    assert AGAINST_RELEASE in server.bodies(number)[0]
+    assert AGAINST_RELEASE in html.unescape(server.bodies(number)[0])
 
 
 def test_summary_has_the_report_when_github_names_no_pull_request(lab: Lab, server: GitHubStandIn) -> None:
