@@ -39,7 +39,7 @@ def settle(checkout: Checkout, name: str, folder: str) -> None:
     """Record what is there as what the stage wrote."""
     project, _ = resolve(checkout)
     stages = read_lock(checkout, name)
-    for out in stages["evaluate"]["outs"]:
+    for out in (out for stage in stages.values() for out in stage["outs"]):
         out["md5"] = project.index.md5(f"{folder}/{out['path']}") or out["md5"]
     write_lock(checkout, name, stages)
 

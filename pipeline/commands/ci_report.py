@@ -39,7 +39,7 @@ from pipeline.statuses import Status, collect_files, lay_over, read_statuses
 from pipeline.tools import actions, git
 
 _MAX_SUMMARY_BYTES = 900_000  # GitHub takes a mebibyte
-_MAX_GATES = 20
+_MAX_GATES, _MAX_GATE = 20, 300  # of them, and characters of one
 _SOURCES = re.compile(r"(common|experiments)/|params\.yaml$")
 _GENERATED = re.compile(r"(^|/)(outputs/|dvc\.lock$|dvc\.yaml$)")
 
@@ -98,7 +98,7 @@ def _build(
 def _list_failed(reports: Iterable[BranchReport]) -> list[str]:
     """Return the gates that are not passed, a line each."""
     outcomes = dict.fromkeys(outcome for report in reports for outcome in report.outcomes if not outcome.is_passed)
-    lines = [f"{outcome.experiment}: {outcome.gate.text}: {outcome.text}" for outcome in outcomes]
+    lines = [f"{outcome.experiment}: {outcome.gate.text}: {outcome.text}"[:_MAX_GATE] for outcome in outcomes]
     return lines[:_MAX_GATES] + ([f"and {len(lines) - _MAX_GATES} more"] if len(lines) > _MAX_GATES else [])
 
 

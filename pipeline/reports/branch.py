@@ -60,7 +60,7 @@ def render_branch(report: BranchReport, max_bytes: int) -> str:
     """Return the report in no more than so many bytes of UTF-8, as long as a few lines fit into them."""
     parts = [part for part in _list_parts(report) if part.forms[0]]
     chosen = [0] * len(parts)
-    sizes = [[len(form.encode()) + 2 for form in part.forms] for part in parts]
+    sizes = [[len(form.encode()) + 2 if form else 0 for form in part.forms] for part in parts]
     size = sum(found[0] for found in sizes)
     room = max_bytes - _MAX_NOTICE
     for kind, form in _STEPS:
@@ -85,7 +85,8 @@ def _join(texts: Sequence[str]) -> str:
 def _say_missing(missing: Counter[str]) -> str:
     if not missing:
         return ""
-    counts = ", ".join(f"{kind} ({count})" for kind, count in missing.items())
+    kinds = dict.fromkeys(kind for kind, _ in _STEPS)
+    counts = ", ".join(f"{kind} ({missing[kind]})" for kind in kinds if kind in missing)
     return f"<sub>Cut or left out, as there is no room: {counts}. The summary of the run has more.</sub>"
 
 

@@ -18,13 +18,19 @@ def gate(force: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.Monkey
     """Pass a gate in a job, with what the entries left, each by its status and message."""
     step = Step(tmp_path, monkeypatch)
 
-    def call(entries: str = "", needs: dict[str, str] | None = None, faults: int = 0, **left: tuple[str, str]) -> Ended:
+    def call(
+        entries: str = "",
+        needs: dict[str, str] | None = None,
+        faults: int = 0,
+        gates: str = "[]",
+        **left: tuple[str, str],
+    ) -> Ended:
         folder = tmp_path / "results"
         for name, (word, message) in left.items():
             status = Status(name, 1, (name,), word, "", message)
             write_status(status, tmp_path / "nowhere", folder / name)
         described = json.dumps({name: {"result": result, "outputs": {}} for name, result in (needs or {}).items()})
-        options = ("--entries", entries, "--needs", described, "--faults", str(faults))
+        options = ("--entries", entries, "--needs", described, "--faults", str(faults), "--gates", gates)
         ended = force("ci", "gate", str(folder), *options)
         assert (
             step.outputs["verdict"] == (ended.err or ended.out.splitlines()[-1]).removeprefix("error: ").split("\n")[0]
@@ -108,3 +114,12 @@ def test_gate_is_red_for_a_job_alone_when_its_status_is_not_one_of_ours(
     ended = gate("x y", x=OK)
     assert ended.status == 7
     assert ended.err.startswith("error: 1 of 2 jobs failed\n  y: left no sound status.json: ")
+
+
+def test_gate_is_red_when_a_gate_of_an_experiment_is_not_passed(gate: Callable[..., Ended]) -> None:
+    ended = gate("x", gates=json.dumps(["x: accuracy >= 1: 0.9"]), x=OK)
+    verdict = "all 1 jobs are fine, and 1 gate is not passed"
+    assert (ended.status, ended.err) == (7, f"error: {verdict}\n  x: accuracy >= 1: 0.9\n")
+    assert read_commands(ended.out) == [Command("error", {}, "not passed: x: accuracy >= 1: 0.9")]
+    both = gate("x y", gates=json.dumps(["x: a >= 1: 0", "y: a >= 1: 0"]), x=OK, y=("failed", "no data"))
+    assert both.err.startswith("error: 1 of 2 jobs failed, and 2 gates are not passed\n  y: no data\n  x: a >= 1: 0\n")

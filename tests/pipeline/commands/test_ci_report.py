@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from pipeline.outs import OutFinder, hand_on
 from pipeline.ownership import folder_of
 from pipeline.statuses import Status, write_status
 from tests.checkouts import Checkout, Ended
-from tests.recorded import override, read_lock, record, sync, write_lock
+from tests.recorded import override, read_lock, record, resolve, sync, write_lock
 from tests.remotes import Origin, add_origin, push
+from tests.reported import leave
 from tests.standins.github import NOT_ACCESSIBLE, GitHubStandIn
 from tests.steps import Step
 
@@ -32,7 +34,7 @@ class Lab:
         self.step = step
         self._force = force
         self._folder = folder
-        self._results = folder / "results"
+        self.results = folder / "results"
         self._numbers = itertools.count()
         checkout.experiment("x", "params: {train: {epochs: 5}}\n")
         checkout.experiment("y", evaluator=override("evaluator"))
@@ -82,7 +84,7 @@ class Lab:
     def hand_on(self, name: str, word: str = "ok", message: str = "", log: str = "") -> None:
         """Let the job of an experiment leave what is in the checkout."""
         status = Status(name, 1, (name,), word, "", message, log=log)
-        write_status(status, self.checkout.root, self._results / name)
+        write_status(status, self.checkout.root, self.results / name)
 
     def push_without_results(self) -> None:
         """Push to the branch what a person commits: no results of this branch."""
@@ -101,7 +103,7 @@ class Lab:
         """Report from a clone that was made before."""
         variables = {"GITHUB_REF_NAME": branch, "GITHUB_HEAD_REF": branch if name == "pull_request" else ""}
         self.step.set_event(name, {"repository": REPOSITORY, **payload}, **variables)
-        ended = self._force("ci", "report", "--results", str(self._results), *args, at=str(job.root))
+        ended = self._force("ci", "report", "--results", str(self.results), *args, at=str(job.root))
         assert job.git("worktree", "list").count("\n") == 0
         assert job.git("status", "--porcelain") == ""
         return ended
@@ -141,6 +143,30 @@ def test_changed_experiments_are_beside_parent_and_base_when_jobs_left_their_res
         ["z", "accuracy", "0.2500", "🔴 -0.2500 (common)"],
     ]
     assert lab.step.summary.startswith("## Force Build\n")
+
+
+def test_what_jobs_hand_on_gives_intervals_curves_and_confusion(lab: Lab) -> None:
+    lab.retrain("x", 7, 0.9)
+    lab.checkout.experiment("x", "params: {train: {epochs: 7}}\ngates: [accuracy >= 0.8, accuracy >= 95 %]\n")
+    for name, accuracy in (("common", 0.8), ("x", 0.9)):
+        rows = "".join(f'{{"epoch": {epoch}, "train_loss": {accuracy / epoch}}}\n' for epoch in (1, 2))
+        lab.checkout.write(f"{folder_of(name)}/outputs/train/history.jsonl", rows)
+        lab.checkout.write(f"{folder_of(name)}/outputs/evaluate/confusion.csv", "actual,predicted\n8,1\n1,1\n")
+        leave(lab.checkout, name, accuracy, 0.5)
+    push(lab.checkout, "topic")
+    lab.hand_on("x")
+    project, ownership = resolve(lab.checkout)
+    finder = OutFinder(project, ownership, project.planner(ownership), project.cache)
+    hand_on(finder, ["x", "common"], lab.results / "x/outs")
+    assert lab.report().status == 0
+    cells = next(line for line in lab.step.summary.splitlines() if line.startswith("| accuracy | 0.8000 | 0.9000 |"))
+    assert "| 🟢 +0.1000 | +0.07" in cells
+    assert "| better |" in cells
+    assert "🟢 better in accuracy; ⚪ equivalent in cross_entropy" in lab.step.summary
+    assert 'title "train_loss: x blue, common orange"' in lab.step.summary
+    assert 'x-axis ["8 as 1"]' in lab.step.summary
+    assert "1 of 2 gates are not passed" in lab.step.summary
+    assert json.loads(lab.step.outputs["gates"]) == ["x: accuracy >= 95 %: 0.9"]
 
 
 def test_report_is_the_same_when_the_branch_has_the_results_already(lab: Lab) -> None:
