@@ -80,6 +80,7 @@ jobs:
           BRANCH: ${{{{ github.ref_name }}}}
           GITHUB_TOKEN: ${{{{ github.token }}}}
       - run: force ci experiment x && force ci report; force ci gate x | force ci verdict x | force ci reap
+      - run: force ci last-run
 """,
     CALLED: f"""\
 name: image

@@ -69,10 +69,11 @@ def test_the_comment_is_there_when_the_pull_request_is_opened_after_the_push(lab
     assert run.status == 0, run.text
     assert [job for job in run.results if "wave" in job or "image" in job] == []
     (comment,) = [body for body in github.bodies(1) if body.startswith(MARKER)]
-    assert "| judge | accuracy |" in comment
-    assert "| judge | calibration&#95;error |" in comment or "| judge | calibration_error |" in comment
-    assert "against main" in comment
-    assert "| wide |" not in comment  # the branch does not change it
+    assert "### judge\n" in comment
+    assert "\n| accuracy |" in comment
+    assert "\n| calibration_error |" in comment
+    assert "| against main |" in comment
+    assert "### wide" not in comment  # the branch does not change it
     again = act(lab, github, "pull_request", payload)
     assert again.status == 0, again.text
     assert len([body for body in github.bodies(1) if body.startswith(MARKER)]) == 1
@@ -95,8 +96,9 @@ def test_a_push_updates_the_comments_of_its_open_pull_requests(lab: Lab, github:
     for number, base in ((1, "main"), (other, "release")):
         (comment,) = github.bodies(number)
         assert "out of date" not in comment
-        assert "| judge | accuracy |" in comment
-        assert re.findall(r"against ([\w ]+) \|", comment) == ["its parent", base]
+        assert re.findall(r"\| against ([\w ]+) \|", comment) == [base]
+        assert re.search(r"^\| accuracy \|.+\| [+-][\d.]+ to [+-][\d.]+ \|", comment, re.MULTILINE)
+        assert "confusion of judge" in comment
 
 
 def test_a_fork_runs_nothing_on_our_machines(lab: Lab, github: GitHubStandIn) -> None:

@@ -127,7 +127,7 @@ def test_nothing_trains_when_only_an_evaluator_changes(lab: Lab) -> None:
 
 def test_others_results_are_saved_and_the_run_is_red_when_an_experiment_fails(lab: Lab) -> None:
     lab.experiment("broken", "description: does not fit\n", model=BROKEN)
-    lab.experiment("fine", with_bins(7))
+    lab.experiment("fine", with_bins(7) + "gates: [accuracy >= 2, latency_ms.one_sample > 0]\n")
     lab.experiment("misspelt", "params:\n  evaluate: {calibration_bin: 7}\n")
     lab.commit()
     run = lab.act("push", lab.push(), "--var", "FORCE_RESULTS=branch")
@@ -136,7 +136,8 @@ def test_others_results_are_saved_and_the_run_is_red_when_an_experiment_fails(la
         "experiments/gate": "failure"
     }
     gate = run.lines["experiments/gate"]
-    assert any("2 of 9 jobs failed" in line for line in gate), gate
+    assert any("2 of 9 jobs failed, and 1 gate is not passed" in line for line in gate), gate
+    assert any("fine: accuracy >= 2: 0." in line for line in gate)
     assert any("plan: left out what has faults (1)" in line for line in gate)
     job = run.find_entry("broken")
     assert run.outputs[job]["status"] == "failed"
@@ -171,4 +172,4 @@ def test_plain_act_rehearses_a_push_without_pushing(lab: Lab) -> None:
     assert run.outputs[run.find_entry("bins")]["status"] == "ok"
     assert "experiments/results" not in run.results
     assert lab.git("ls-remote", "origin") == before
-    assert "| bins | accuracy |" in run.summaries[run.find("report")]
+    assert "### bins\n" in run.summaries[run.find("report")]

@@ -1,0 +1,90 @@
+"""`force ci last-run` in clones of a real remote: which run has the evidence for a pull request."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.tools.github import GitHub
+from pipeline.verdicts import CONTEXT, Verdict
+from tests.checkouts import Checkout, Ended
+from tests.remotes import Origin, add_origin, push
+from tests.standins.github import GitHubStandIn
+from tests.steps import Step
+
+pytestmark = pytest.mark.slow
+
+URL = "https://github.com/octo-lab/force-build/actions/runs/{}"
+PAYLOAD = {"pull_request": {"number": 1, "head": {"ref": "topic"}, "base": {"ref": "main"}}}
+
+
+class Job:
+    """A job of a pull request of `topic`."""
+
+    def __init__(self, checkout: Checkout, step: Step, force: Callable[..., Ended], server: GitHubStandIn) -> None:
+        self.step = step
+        self.server = server
+        self.origin: Origin = add_origin(checkout)
+        push(checkout, "topic")
+        server.git_dir = self.origin.root
+        self._force = force
+        self._root = checkout.root
+        step.set(GITHUB_API_URL=server.url, GITHUB_REPOSITORY=server.repository, GITHUB_TOKEN=server.token)
+        step.set_event("pull_request", PAYLOAD, GITHUB_HEAD_REF="topic")
+
+    def find(self) -> Ended:
+        """Find the run."""
+        return self._force("ci", "last-run", at=str(self._root))
+
+    def say(self, context: str, url: str) -> None:
+        """Let the branch's newest commit have a status."""
+        github = GitHub(self.server.url, self.server.token, self.server.repository)
+        github.set_status(self.origin.tip("topic"), context, Verdict("failure", "one failed", url))
+
+
+@pytest.fixture
+def job(
+    checkout: Checkout, force: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Job]:
+    """A job whose branch nobody has said anything of."""
+    with GitHubStandIn() as server:
+        yield Job(checkout, Step(tmp_path, monkeypatch), force, server)
+    assert server.violations == []
+
+
+def test_run_is_that_of_the_status_of_the_newest_commit(job: Job) -> None:
+    job.say(CONTEXT, URL.format(71))
+    job.say("another", URL.format(72))
+    assert job.find().status == 0
+    assert job.step.outputs["id"] == "71"
+
+
+@pytest.mark.parametrize("url", ["", "https://ci.lab.org/71", URL.format("71; rm -r"), URL.format("")])
+def test_there_is_no_run_when_the_status_names_none(job: Job, url: str) -> None:
+    job.say(CONTEXT, url)
+    assert job.find().status == 0
+    assert job.step.outputs["id"] == ""
+
+
+def test_there_is_no_run_when_nothing_was_said_or_the_branch_is_gone(job: Job) -> None:
+    assert job.find().status == 0
+    assert job.step.outputs["id"] == ""
+    job.origin.git("update-ref", "-d", "refs/heads/topic")
+    assert job.find().status == 0
+
+
+def test_it_is_a_warning_alone_when_github_does_not_answer(job: Job) -> None:
+    job.say(CONTEXT, URL.format(71))
+    job.server.fail(403, "Resource not accessible by integration", times=9)
+    ended = job.find()
+    assert ended.status == 0
+    assert "the artifacts of the last run are not looked for: could not read the status" in ended.out
+    assert job.step.outputs["id"] == ""
+
+
+@pytest.mark.parametrize("variables", [{"ACT": "true"}, {"GITHUB_TOKEN": ""}])
+def test_nothing_is_asked_in_a_rehearsal_or_without_a_token(job: Job, variables: dict[str, str]) -> None:
+    job.say(CONTEXT, URL.format(71))
+    job.step.set(**variables)
+    assert job.find().status == 0
+    assert job.step.outputs["id"] == ""
