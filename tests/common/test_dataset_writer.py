@@ -1,5 +1,6 @@
 """Datasets written part by part."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from common.dataset import SPLITS, Dataset, read_dataset
 from common.dataset_writer import BadTargetError, DatasetWriter
 from common.hashing import find_keys
+from common.part_states import PartStates
 from common.samples import Affine, BadSourceError, Samples
 
 
@@ -129,6 +131,26 @@ def test_writing_is_refused_when(tmp_path: Path, parts: list[Samples], error: ty
     with pytest.raises(error) as caught:
         write(tmp_path, *parts)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(range(6), range(5, 9)), ([5, 3, 4], range(5, 9)), (range(6), range(6, 9)), (range(3, 6), range(3))],
+)
+def test_ids_that_come_twice_are_found_after_a_resume_too(tmp_path: Path, first: Any, second: Any) -> None:
+    states = PartStates(tmp_path / "parts.json", period_s=0)
+    (folder := tmp_path / "data").mkdir()
+    with pytest.raises(KeyboardInterrupt), DatasetWriter.resume(folder, states) as writer:
+        writer.add(make(first), find_keys(make(first).ids), torch.zeros(len(first), dtype=torch.long))
+        writer.end_part(len(first))
+        states.wait()
+        raise KeyboardInterrupt
+    with DatasetWriter.resume(folder, PartStates(tmp_path / "parts.json")) as writer:
+        assert writer.num_parts == 1
+        writer.add(make(second), find_keys(make(second).ids), torch.zeros(len(second), dtype=torch.long))
+        again = set(first) & set(second)
+        with pytest.raises(BadSourceError, match="1 ids come twice") if again else nullcontext():
+            writer.finish("a test", "nobody", lambda: ())
 
 
 def test_names_of_columns_are_in_the_metadata_where_inputs_are_columns(tmp_path: Path) -> None:
