@@ -3,6 +3,7 @@
 import json
 import statistics
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,19 @@ from selenium.webdriver.chrome.service import Service
 
 from benchmarks.generated import generate
 from benchmarks.measuring import Figure, find_program, run, time_once, time_side_by_side
+from pipeline.commands.ci_report import BranchReporter
+from pipeline.comments import MAX_TEXT_BYTES
 from pipeline.index import FileIndex
-from pipeline.outs import PREDICTIONS
+from pipeline.outs import CONFUSION, HISTORY, PREDICTIONS
 from pipeline.project import Project
+from pipeline.reports.branch import render_branch
+from pipeline.statuses import Status
 
 TITLE = "reporting"
 _NUM = 1000  # experiments
 _NUM_OF_DVC = 100  # `dvc metrics diff` of a thousand takes minutes
 _NUM_SAMPLES = 381
+_NUM_EPOCHS = 50
 _REPORT = ["force", "report", "--json"]
 # A process counts the memory of the one that it is started as a copy of, so that one has to be small.
 _MEASURE = """\
@@ -62,8 +68,33 @@ def measure(folder: Path) -> list[Figure]:
         Figure("report on 100 experiments", seconds["few"], "s"),
         Figure("dvc metrics diff of 100 experiments, without an interval", seconds["dvc"], "s"),
         Figure("peak memory of the report", peak_mib, "MiB", 300),
+        *_measure_comment(few),
         *_measure_pages(many, folder / "pages"),
     ]
+
+
+def _measure_comment(checkout: Path) -> list[Figure]:
+    """Return how long the comment on a branch takes that trained all experiments, each beside its parent."""
+    names = sorted(Project(checkout).experiments.names())
+    statuses = [Status(name, 1, (name,), "ok", "") for name in names]
+    gathered, rendered = zip(*(_comment(checkout, statuses) for _ in range(5)), strict=True)
+    return [
+        Figure(f"comment on {len(names)} experiments rendered", statistics.median(rendered), "s", 0.5),
+        Figure("what it says gathered", statistics.median(gathered), "s"),
+    ]
+
+
+def _comment(checkout: Path, statuses: list[Status]) -> tuple[float, float]:
+    """Return the seconds until all facts are there, and those until the comment is."""
+    started = time.perf_counter()
+    report = BranchReporter(Project(checkout), None, "", statuses, {}).build("0" * 40)
+    gathered = time.perf_counter()
+    text = render_branch(report, MAX_TEXT_BYTES)
+    rendered = time.perf_counter()
+    assert len(report.digests) == len(statuses), len(report.digests)
+    assert all(digest.histories and digest.mistakes for digest in report.digests)
+    assert len(text.encode()) <= MAX_TEXT_BYTES
+    return gathered - started, rendered - gathered
 
 
 def _measure_pages(checkout: Path, pages: Path) -> list[Figure]:
@@ -127,11 +158,17 @@ def _leave_result(checkout: Path, index: FileIndex, name: str, number: int) -> N
         (outputs / f"{file}.json").write_text(json.dumps(document))
     named = {f"scores.{metric}": values for metric, values in scores.items()}
     save_file({"ids": np.arange(_NUM_SAMPLES), **named}, folder / PREDICTIONS)
+    (folder / CONFUSION).write_text("actual,predicted\n" + "8,1\n3,5\n0,0\n" * (_NUM_SAMPLES // 3))
+    (folder / HISTORY).parent.mkdir(exist_ok=True)
+    rows = [{"epoch": e, "train_loss": number + 1 / e, "valid_loss": number + 2 / e} for e in range(1, _NUM_EPOCHS + 1)]
+    (folder / HISTORY).write_text("".join(json.dumps(row) + "\n" for row in rows))
     path = checkout / "dvc.lock" if name == "common" else folder / "dvc.lock"
     lock = yaml.load(path.read_bytes(), yaml.CSafeLoader)
-    for out in lock["stages"]["evaluate"]["outs"]:
-        index.forget((folder / out["path"]).relative_to(checkout).as_posix())
-        out["md5"] = index.md5((folder / out["path"]).relative_to(checkout).as_posix())
+    outs = [out for stage in lock["stages"].values() for out in stage["outs"]]
+    for out in outs:
+        place = (folder / out["path"]).relative_to(checkout).as_posix()
+        index.forget(place)
+        out["md5"] = index.md5(place) or out["md5"]
     path.write_text(yaml.dump(lock, Dumper=yaml.CSafeDumper, sort_keys=False))
 
 
