@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from itertools import pairwise
-from math import isfinite
 from typing import Any
 
 _MAX_POINTS = 60  # of a curve: Mermaid draws no more legibly
 _MAX_BARS = 10
+_LEAST, _INFINITE = 1e-12, 1e15  # numbers that are smaller are 0, and a chart of greater ones is none
 _TITLE = re.compile(r"[^\w .,:+-]", re.ASCII)  # what might end a title, or the chart
 _COLOURS = {"blue": "#0969da", "orange": "#bc4c00"}  # legible on white and on black
 # A title of the chart is all that says which line is whose: Mermaid has no legend.
-_HEAD = ["---", "config:", "    themeVariables:", "        xyChart:", "            plotColorPalette: '{}'", "---"]
+_HEAD = f"config: {{themeVariables: {{xyChart: {{plotColorPalette: '{', '.join(_COLOURS.values())}'}}}}}}"
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -35,7 +36,7 @@ def draw_bars(title: str, counts: Sequence[tuple[str, int]], axis: str) -> str:
     """Return a chart of counts, the first of them; empty without any."""
     if not counts:
         return ""
-    names = ", ".join(f'"{_clean(name)}"' for name, _ in counts[:_MAX_BARS])
+    names = ", ".join(f'"{_clean(name) or "?"}"' for name, _ in counts[:_MAX_BARS])
     numbers = ", ".join(str(count) for _, count in counts[:_MAX_BARS])
     return _chart(title, [f"    x-axis [{names}]", f'    y-axis "{axis}"', f"    bar [{numbers}]"])
 
@@ -67,7 +68,7 @@ def _draw_curve(metric: str, name: str, shown: Rows, others: Sequence[tuple[str,
         if theirs := _follow([row["epoch"] for row in shown], by_epoch):
             lines.append(_line(theirs))
             title = f"{metric}: {name} {colours[0]}, {other} {colours[1]}"
-    axis = f'    x-axis "epoch" {shown[0]["epoch"]} --> {shown[-1]["epoch"]}'
+    axis = f'    x-axis "epoch" {_write(shown[0]["epoch"], 9)} --> {_write(shown[-1]["epoch"], 9)}'
     return _chart(title, [axis, *lines])
 
 
@@ -83,12 +84,20 @@ def _follow(epochs: Sequence[float], by_epoch: Mapping[float, float]) -> list[fl
 
 
 def _chart(title: str, body: Sequence[str]) -> str:
-    head = [line.format(", ".join(_COLOURS.values())) for line in _HEAD]
-    return "\n".join(["```mermaid", *head, "xychart-beta", f'    title "{_clean(title)}"', *body, "```"])
+    return "\n".join(["```mermaid", "---", _HEAD, "---", "xychart-beta", f'    title "{_clean(title)}"', *body, "```"])
 
 
 def _line(values: Sequence[Any]) -> str:
-    return f"    line [{', '.join(f'{value:.4g}' for value in values)}]"
+    return f"    line [{', '.join(map(_write, values))}]"
+
+
+def _write(value: float, num_digits: int = 4) -> str:
+    """Return a number as Mermaid reads it: it knows no exponents.
+
+    >>> _write(20), _write(2.5e-7), _write(123456)
+    ('20', '0.00000025', '123500')
+    """
+    return format(Decimal(f"{0.0 if abs(value) < _LEAST else value:.{num_digits}g}"), "f")
 
 
 def _clean(title: str) -> str:
@@ -96,4 +105,5 @@ def _clean(title: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and isfinite(value)
+    """Say whether a value is one that can be drawn."""
+    return isinstance(value, int | float) and abs(value) < _INFINITE

@@ -211,7 +211,7 @@ def _render_cost(digest: Digest) -> str:
         return ""
     texts: tuple[Callable[[Cost], str], ...] = (
         lambda cost: format_s(cost.wall_time_s),
-        lambda cost: f"{cost.gpu_hours:.2f} GPU hours",
+        lambda cost: f"{cost.gpu_hours:.2f} GPU hours" if cost.gpu_hours else "no GPU",
         lambda cost: f"{cost.peak_memory_mib:,.0f} MiB at most",
     )
     other = digest.cost_against

@@ -60,7 +60,7 @@ def test_all_that_a_reviewer_asks_is_there() -> None:
         "| metric | common | x | Δ | 95 % interval | verdict |\n",
         "| accuracy | 0.5000 | 0.7500 | 🟢 +0.2500 | +0.1250 to +0.3750 | better |",
         "**x: params beside common**\n\n- train.epochs: 5 → 7",
-        "**x: cost** (in brackets: common): 1.0 h (1 min), 1.00 GPU hours (0.00 GPU hours), 2,048 MiB at most",
+        "**x: cost** (in brackets: common): 1.0 h (1 min), 1.00 GPU hours (no GPU), 2,048 MiB at most",
         'title "train_loss: x blue, common orange"',
         'x-axis ["8 as 1"]',
         's1["x: train<br/>done"]',
