@@ -15,8 +15,10 @@ from pipeline.project import Project
 from pipeline.reports.findings import Evidence, Finding, build_findings, read_evidence
 from pipeline.reports.gating import PERFORMANCE, Measured, Outcome, check_bound, check_no_worse
 from pipeline.reports.scores import PREDICTIONS
-from pipeline.results import Result, compare, list_notes, read_result
+from pipeline.results import Result, compare, list_notes, read_document, read_result
 from pipeline.workspace import read_json
+
+SEEDS = "outputs/evaluate/seeds.json"
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class ResultReader:
         """Return the result of an experiment."""
         stage = self._ownership.effective(name, "evaluate")
         reasons = [reason.text for reason in self._planner.find_staleness(stage)]
-        return read_result(self._root, name, stage, "; ".join(reasons))
+        return read_result(self._root, name, stage, "; ".join(reasons), self._index)
 
     def _find_evidence(self, name: str) -> Evidence:
         """Return what the evaluation of an experiment left besides its metrics."""
-        folder = self._root / self._ownership.effective(name, "evaluate").folder
-        return read_evidence(folder, self.find_out(name, PREDICTIONS), self.read(name).certificate)
+        path = f"{self._ownership.effective(name, 'evaluate').folder}/{SEEDS}"
+        document, fault = read_document(self._root, path, "seeds", self._index)
+        seeds = {} if fault else {int(seed): values for seed, values in document.items()}
+        return read_evidence(seeds, self.find_out(name, PREDICTIONS), self.read(name).certificate)
 
     def read_performance(self, name: str) -> Mapping[str, Any] | None:
         """Return the performance.json of an experiment; None where it is not here."""
