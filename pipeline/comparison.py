@@ -28,7 +28,7 @@ def compare_experiments(
     for name in dict.fromkeys([*experiments, *baselines.values()]):
         evaluate = ownership.effective(name, "evaluate")
         staleness = "; ".join(reason.text for reason in planner.find_staleness(evaluate))
-        results.append(read_result(root, name, evaluate, staleness))
+        results.append(read_result(root, name, evaluate, staleness, planner.index))
     return compare(results, baselines)
 
 

@@ -75,7 +75,7 @@ class Planner:
 
     def __init__(self, root: Path, index: FileIndex, ownership: Ownership, cache: DvcCache) -> None:
         self._root = root
-        self._index = index
+        self.index = index
         self._ownership = ownership
         self._cache = cache
         self._planned: dict[tuple[str, str], PlannedStage] = {}
@@ -100,16 +100,16 @@ class Planner:
         """
         path = lock_file_of(experiment)
         for patience in range(_NUM_READS, -1, -1):
-            if not self._index.exists(path):
+            if not self.index.exists(path):
                 return {}
             try:
-                stages: dict[str, Any] = self._index.fact(path, "lock", lambda text: parse_lock(text, path))
+                stages: dict[str, Any] = self.index.fact(path, "lock", lambda text: parse_lock(text, path))
                 return stages
             except (ConfigError, FileNotFoundError):
                 if not patience:
                     raise
                 time.sleep(_READ_AGAIN_S)
-                self._index.forget(path)
+                self.index.forget(path)
         return {}
 
     def recorded_outs(self, stage: Stage) -> dict[str, str]:
@@ -132,7 +132,7 @@ class Planner:
             entry = self.recorded(stage.experiment).get(stage.name)
             reasons += self._compare(stage, entry, deps)
             for out in stage.kind.outs:
-                md5 = self._index.md5(f"{stage.folder}/{out.path}") if out.in_git else None
+                md5 = self.index.md5(f"{stage.folder}/{out.path}") if out.in_git else None
                 if md5 and entry and md5 != entry["outs"].get(out.path):
                     reasons.append(Reason("output", out.path, f"{out.path} is not what the stage wrote"))
             self._stale[stage.id] = list(dict.fromkeys(reasons))
@@ -174,8 +174,8 @@ class Planner:
 
     def _hash_sources(self, stage: Stage) -> dict[str, str | None]:
         """Return the hash of all that is no product of a stage, by relative path."""
-        files = {stage.relative(path): self._index.md5(path) for path in stage.files}
-        return files | {stage.relative(path): hash_data(self._root, path, self._index) for path in stage.data}
+        files = {stage.relative(path): self.index.md5(path) for path in stage.files}
+        return files | {stage.relative(path): hash_data(self._root, path, self.index) for path in stage.data}
 
     def _compare(
         self, stage: Stage, entry: Mapping[str, Any] | None, deps: Mapping[str, str | None]
@@ -204,7 +204,7 @@ class Planner:
         is_lost = is_absent = False
         for out in stage.kind.outs:
             recorded = outs.get(out.path)
-            actual = hash_out(self._root, f"{stage.folder}/{out.path}", self._index)
+            actual = hash_out(self._root, f"{stage.folder}/{out.path}", self.index)
             if recorded is not None and actual == recorded:
                 continue
             (missing if actual is None else edited).append(out.path)
@@ -238,6 +238,8 @@ def _compare_file(path: str, recorded: str | None, actual: str | None) -> Iterat
 
 
 def _compare_params(stage: Stage, recorded: Mapping[str, Any]) -> Iterator[Reason]:
+    if recorded == {stage.relative(file): keys for file, keys in stage.params.items()}:
+        return
     now = {(stage.relative(file), key): value for file, keys in stage.params.items() for key, value in keys.items()}
     before = {(file, key): value for file, keys in recorded.items() for key, value in keys.items()}
     for file, key in sorted({*now, *before}):

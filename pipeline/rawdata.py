@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pipeline.documents import parse_yaml
 from pipeline.dvccache import hash_out
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, suggest
 from pipeline.index import FileIndex
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -57,7 +57,8 @@ def _find_path_fault(path: str, index: FileIndex) -> str:
     if path == "." or path.split("/")[0] in (".git", ".dvc", ".force"):
         return f"'{path}' is no folder of data"
     if not (index.exists(path) or index.is_folder(path) or index.exists(f"{path}.dvc")):
-        return f"there is no '{path}', and no '{path}.dvc'"
+        folder, _, name = path.rpartition("/")
+        return f"there is no '{path}', and no '{path}.dvc'{suggest(name, sorted(index.list_folder(folder)))}"
     return ""
 
 

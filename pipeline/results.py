@@ -1,5 +1,6 @@
 """Read the metrics and certificates that stages left, and compare them. A report only reads files."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.certificates import find_differences, is_older
+from pipeline.index import FileIndex
 from pipeline.ownership import Stage, folder_of
-from pipeline.validation import find_faults
+from pipeline.validation import find_faults, named_schema
 
 _INFINITE = 1e300  # what no chart shows
 _MAX_REASONS = 3  # in a line; `force compare --json` has all
@@ -42,36 +44,61 @@ class Row:
     staleness: str = ""
 
 
-def read_result(root: Path, experiment: str, evaluate: Stage, staleness: str) -> Result:
-    """Read the result of an experiment from the folder of whoever owns its evaluation."""
-    folder = root / evaluate.folder / "outputs" / "evaluate"
+def read_result(root: Path, experiment: str, evaluate: Stage, staleness: str, index: FileIndex | None = None) -> Result:
+    """Read the result of an experiment from the folder of whoever owns its evaluation; `index` as `read_document`."""
     documents = {}
     for name in ("metrics", "certificate"):
-        path = folder / f"{name}.json"
-        try:
-            documents[name], fault = _check(name, path.read_bytes())
-        except OSError as error:
-            fault = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+        path = f"{evaluate.folder}/outputs/evaluate/{name}.json"
+        documents[name], fault = read_document(root, path, name, index)
         if fault:
-            return Result(experiment, {}, {}, f"no result: {path.relative_to(root)} {fault}")
+            return Result(experiment, {}, {}, f"no result: {path} {fault}")
     return Result(experiment, documents["metrics"], documents["certificate"], staleness=staleness)
 
 
-@cache
-def _check(name: str, content: bytes) -> tuple[Any, str]:
-    """Return the document in a file, and what is wrong with it; of equal files, as certificates often are, once."""
+def read_document(root: Path, path: str, name: str, index: FileIndex | None = None) -> tuple[Any, str]:
+    """Return what a file that the schema called `name` describes holds, and what is wrong with it, if anything is.
+
+    `index` remembers what is wrong with these very bytes, so that they are not checked again.
+    """
     try:
-        document = json.loads(content)
+        content = (root / path).read_bytes()
+    except OSError as error:
+        return None, "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+    if index is None or not index.exists(path):
+        return parse_document(name, content)
+    digest = hashlib.sha256(content + named_schema(name).digest.encode()).hexdigest()
+    fault: str = index.remember(path, f"fault:{digest}", lambda: _find_fault(name, content))
+    return None if fault else _parse(name, content), fault
+
+
+def parse_document(name: str, content: bytes) -> tuple[Any, str]:
+    """Return what the bytes of such a file say, and what is wrong with them."""
+    fault = _find_fault(name, content)
+    return None if fault else _parse(name, content), fault
+
+
+@cache
+def _find_fault(name: str, content: bytes) -> str:
+    """Return what is wrong with a file; of equal files, as certificates often are, once."""
+    try:
+        document = _parse(name, content)
     except (ValueError, RecursionError):
-        return None, "cannot be read"
+        return "cannot be read"
     if name == "certificate" and is_older(document):
-        return {"version": document["version"]}, ""  # its metrics can be read all the same
-    return document, next(iter(find_faults(name, document)), "") or _find_infinite(name, document)
+        return ""  # its metrics can be read all the same
+    return next(iter(find_faults(name, document)), "") or _find_infinite(name, document)
+
+
+def _parse(name: str, content: bytes) -> Any:
+    """Return the document in a file; of a certificate of an older version just that. Raises what `json.loads` does."""
+    document = json.loads(content)
+    return {"version": document["version"]} if name == "certificate" and is_older(document) else document
 
 
 def _find_infinite(name: str, document: Mapping[str, Any]) -> str:
     """Return which metric is no number to compute with."""
-    for metric, value in document.items() if name == "metrics" else ():
+    values = {"metrics": [document], "seeds": document.values()}.get(name, ())
+    for metric, value in (pair for metrics in values for pair in metrics.items()):
         try:
             is_finite = isfinite(value)
         except OverflowError:

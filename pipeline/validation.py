@@ -1,17 +1,19 @@
 """Check values against JSON Schemas, and say every fault in the words of the person who wrote the file."""
 
 import hashlib
+import importlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from jsonschema import Draft202012Validator, ValidationError, validators
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.documents import locate
 from pipeline.errors import Problem, suggest
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 SCHEMAS_DIR = Path(__file__).parent / "schemas"
 
@@ -23,15 +25,20 @@ _BOUNDS = {
     "exclusiveMaximum": " below {}",
 }
 
-# JSON has one kind of number, Python two: 40.0 epochs would fail later and far away. YAML also has .nan, no number.
-_Validator = validators.extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator,
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+
+@cache
+def _make_validator() -> Any:
+    """Return the class of validators.
+
+    JSON has one kind of number, Python two: 40.0 epochs would fail later and far away. YAML also has .nan, no number.
+    """
+    jsonschema = importlib.import_module("jsonschema")  # slow, and not needed where all was found sound before
+    checker = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     ).redefine(
         "number", lambda _, value: isinstance(value, int | float) and not isinstance(value, bool) and value == value
-    ),
-)
+    )
+    return jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=checker)
 
 
 @cache
@@ -51,7 +58,7 @@ class Schema:
     @cached_property
     def validator(self) -> Any:
         """The validator, built when first asked for."""
-        return _Validator(self._schema)
+        return _make_validator()(self._schema)
 
 
 @cache
@@ -93,7 +100,7 @@ def find_located_faults(schema: Schema, value: Any, prefix: Sequence[str | int] 
             yield Fault(message, where if key is None else (*where, key), key is not None)
 
 
-def _unfold(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
+def _unfold(errors: "Iterable[ValidationError]") -> "Iterator[ValidationError]":
     """Yield the errors; for "no option fits" of what holds mappings, those of the option that alone can be meant."""
     for error in errors:
         options: dict[Any, list[ValidationError]] = {}
@@ -108,12 +115,12 @@ def _unfold(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
             yield error
 
 
-def _is_inside(error: ValidationError) -> bool:
+def _is_inside(error: "ValidationError") -> bool:
     """Say whether an error is about a part of the value, or about its keys, rather than about what it is."""
     return bool(error.relative_path) or error.validator in ("additionalProperties", "required")
 
 
-def _describe(error: ValidationError, name: str) -> Iterator[tuple[str, str | None]]:
+def _describe(error: "ValidationError", name: str) -> Iterator[tuple[str, str | None]]:
     """Yield (message, the key at fault or None) of each fault that one schema error stands for."""
     value: Any = error.instance
     wanted: Any = error.validator_value

@@ -1,6 +1,5 @@
 """What each metric of a result says beside its baseline: difference, interval, verdict."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,6 @@ from pipeline.reports.intervals import Interval, pair_seeds, resample_pairs
 from pipeline.reports.judging import Judgement, judge
 from pipeline.reports.scores import SampleScores, read_scores
 from pipeline.results import Result, Row
-from pipeline.validation import find_faults
-from pipeline.workspace import read_json
 
 _TOLERANCE = 1e-5  # between a metric in single precision and the mean of scores in double
 
@@ -47,9 +44,10 @@ class Evidence(NamedTuple):
         return {seed: values[metric] for seed, values in self.seeds.items() if metric in values}
 
 
-def read_evidence(folder: Path, predictions: Path | None, certificate: Mapping[str, Any]) -> Evidence:
-    """Return what is in an experiment's folder, with the scores in `predictions`, None where these are not here."""
-    seeds = _read_seeds(folder / "outputs/evaluate/seeds.json")
+def read_evidence(
+    seeds: Mapping[int, Mapping[str, float]], predictions: Path | None, certificate: Mapping[str, Any]
+) -> Evidence:
+    """Return the metrics of seeds with the scores in `predictions`, None where these are not here."""
     if predictions is None:
         return Evidence(seeds, None, "its predictions are not here: dvc pull brings them")
     try:
@@ -68,10 +66,15 @@ def stack_scores(evidence: Evidence, metric: str, definition: str, seeds: Sequen
     if len(evidence.scores.ids) < 2:
         raise LookupError("one test sample")
     for seed in seeds:
-        scale = max(abs(values[seed]), float(np.abs(found[seed]).mean()))
-        if not abs(found[seed].mean() - values[seed]) <= _TOLERANCE * scale:
+        if not _is_mean(values[seed], found[seed]):
             raise LookupError("the metric is not the mean of its scores")
     return np.stack([found[seed] for seed in seeds])
+
+
+def _is_mean(value: float, scores: np.ndarray) -> bool:
+    """Say whether a metric is the mean of scores, but for the precision that it was computed in."""
+    gap = abs(scores.mean() - value)
+    return bool(gap <= _TOLERANCE * abs(value) or gap <= _TOLERANCE * np.abs(scores).mean())
 
 
 def build_findings(
@@ -167,12 +170,3 @@ def _describe(
         row.deltas.get(metric),
         reasons=tuple(row.differences.get(metric, ())),
     )
-
-
-def _read_seeds(path: Path) -> dict[int, Mapping[str, float]]:
-    """Return the metrics of each seed; nothing where the file is missing, or not as its schema says."""
-    document = read_json(path)
-    if document is None or find_faults("seeds", document):
-        return {}
-    finite = all(math.isfinite(value) for values in document.values() for value in values.values())
-    return {int(seed): values for seed, values in document.items()} if finite else {}

@@ -16,8 +16,10 @@ from pipeline.ownership import Ownership
 from pipeline.project import Project
 from pipeline.reports.findings import Evidence, Finding, build_findings, read_evidence
 from pipeline.reports.gating import Measured, Outcome, check_bound, check_no_worse
-from pipeline.results import Result, compare, list_notes, read_result
+from pipeline.results import Result, compare, list_notes, read_document, read_result
 from pipeline.workspace import read_json
+
+SEEDS = "outputs/evaluate/seeds.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class ResultReader:
         handed_on: Mapping[str, Path] | None = None,
     ) -> None:
         self._root = project.root
+        self._index = project.index
         self.ownership: Ownership = project.ownership(dict(experiments))
         self._planner = project.planner(self.ownership)
         self.find_out = OutFinder(project, self.ownership, self._planner, cache_of_outs, handed_on).find
@@ -53,12 +56,14 @@ class ResultReader:
         """Return the result of an experiment."""
         stage = self.ownership.effective(name, "evaluate")
         reasons = [reason.text for reason in self._planner.find_staleness(stage)]
-        return read_result(self._root, name, stage, "; ".join(reasons))
+        return read_result(self._root, name, stage, "; ".join(reasons), self._index)
 
     def _find_evidence(self, name: str) -> Evidence:
         """Return what the evaluation of an experiment left besides its metrics."""
-        folder = self._root / self.ownership.effective(name, "evaluate").folder
-        return read_evidence(folder, self.find_out(name, PREDICTIONS), self.read(name).certificate)
+        path = f"{self.ownership.effective(name, 'evaluate').folder}/{SEEDS}"
+        document, fault = read_document(self._root, path, "seeds", self._index)
+        seeds = {} if fault else {int(seed): values for seed, values in document.items()}
+        return read_evidence(seeds, self.find_out(name, PREDICTIONS), self.read(name).certificate)
 
     def read_performance(self, name: str) -> Mapping[str, Any] | None:
         """Return the performance.json of an experiment; None where it is not here."""

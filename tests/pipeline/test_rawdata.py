@@ -162,7 +162,7 @@ def test_place_of_data_is_refused_when_it_cannot_be_read(flowers: Checkout, plac
 
 def test_faults_of_sources_and_transforms_have_their_place(flowers: Checkout) -> None:
     text = "params:\n  data:\n    source: {name: table, path: data/roses.csv}\n"
-    fault = "'data.source.path': there is no 'data/roses.csv', and no 'data/roses.csv.dvc'"
+    fault = "'data.source.path': there is no 'data/roses.csv', and no 'data/roses.csv.dvc'; did you mean 'flowers.csv'?"
     assert find_problems(flowers, text) == [(3, fault)]
     text = "params:\n  data:\n    source: {name: tabel}\n    transforms:\n    - {name: normalize}\n"
     assert find_problems(flowers, text) == [
