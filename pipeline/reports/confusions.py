@@ -11,7 +11,8 @@ def read_confusions(path: Path) -> dict[tuple[str, str], int]:
         return {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return dict(Counter((row["actual"], row["predicted"]) for row in csv.DictReader(file, strict=True)))
+            pairs = Counter((row["actual"], row["predicted"]) for row in csv.DictReader(file, strict=True))
+            return {pair: count for pair, count in pairs.items() if None not in pair}  # as in a row that was cut off
     except (OSError, UnicodeDecodeError, csv.Error, KeyError):
         return {}
 

@@ -54,7 +54,8 @@ def test_curve_has_few_points_when_there_were_many_epochs(num_epochs: int) -> No
         make_history(1),
         [{"epoch": 1, "seconds": 1.0}, {"epoch": 2, "seconds": 1.0}],
         [{"train_loss": 1.0}, {"train_loss": 0.5}],
-        make_history(3, epoch="last"),
+        [{"epoch": 1, "train_loss": 1.0}, {"epoch": 1, "train_loss": 0.5}],
+        make_history(2, epoch="last"),
     ],
 )
 def test_there_is_no_chart_when_there_is_no_curve(history: list[dict[str, Any]]) -> None:
@@ -110,6 +111,43 @@ def test_parent_is_not_drawn_when_it_has_nothing_at_the_first_epoch(rows: list[d
     chart = draw_curves({"x": make_history(3), "common": rows})[0]
     assert read_lines(chart)[0] == 'title "x: train_loss"'
     assert chart.count("    line [") == 1
+
+
+def test_the_last_epoch_is_drawn_and_a_repeated_one_once() -> None:
+    rows = make_history(118)
+    assert 'x-axis "epoch" 1 --> 118' in read_lines(draw_curves({"x": rows})[0])
+    again = [{"epoch": 2, "train_loss": 9.0}, {"epoch": 1, "train_loss": 1.0}, {"epoch": 2, "train_loss": 0.5}]
+    assert read_lines(draw_curves({"x": again})[0])[1:] == ['x-axis "epoch" 1 --> 2', "line [1, 0.5]"]
+
+
+def test_epochs_of_unequal_distance_are_labelled() -> None:
+    rows = [{"epoch": epoch, "train_loss": 1.0 / epoch} for epoch in (1, 2, 10)]
+    assert read_lines(draw_curves({"x": rows})[0])[1] == 'x-axis "epoch" ["1", "2", "10"]'
+    many = [{"epoch": epoch**2, "train_loss": 1.0} for epoch in range(1, 1001)]
+    assert read_lines(draw_curves({"x": many})[0])[1].endswith('"1000000"]')
+    assert read_lines(draw_curves({"x": many})[0])[1].count('"') == 2 + 2 * 20
+
+
+def test_metric_of_every_other_epoch_is_drawn_where_it_is() -> None:
+    rows = [{"epoch": e, "train_loss": 1.0, **({"valid_loss": 1.0 * e} if e % 2 == 0 else {})} for e in range(1, 7)]
+    assert read_lines(draw_curves({"x": rows})[1]) == [
+        'title "x: valid_loss"',
+        'x-axis "epoch" 2 --> 6',
+        "line [2, 4, 6]",
+    ]
+
+
+def test_bars_begin_at_zero_and_equal_names_are_told_apart() -> None:
+    chart = draw_bars("x", [("ü", 10), ("a|", 9), ("a]", 8)], "samples")
+    assert read_lines(chart)[1] == 'x-axis ["ü", "a?", "a? 3"]'
+    assert 'y-axis "samples" 0 --> 10' in chart
+
+
+def test_graph_has_no_more_than_mermaid_draws_and_nothing_ends_it() -> None:
+    uses = [(f"x{place}", stage, f"x{place}", "done") for place in range(300) for stage in ("train", "evaluate")]
+    assert draw_lineage(uses).count(" --> ") == 50
+    graph = draw_lineage([("x", "train", "x", 'done"]\n```\n<img src=x>')])
+    assert graph.splitlines()[2:] == ['    s0["x: train<br/>done????????img src?x?"]', "```"]
 
 
 def test_there_are_no_more_charts_than_wanted() -> None:

@@ -63,6 +63,9 @@ def test_every_diagram_of_ours_is_one_that_mermaid_draws(browser: Chrome, librar
         *curves(1e-10, -2.5e-7),
         *curves(1e14, 3),
         *curves(1, 2, epochs=(0.5, 123456789)),
+        *curves(1, 2, 3, epochs=(1, 2, 10)),
+        draw_bars("classes", [("ü as é", 3), ("ü as é", 1)], "samples"),
+        draw_lineage([(f"x{place}", stage, f"x{place}", HOSTILE) for place in range(300) for stage in ("a", "b", "c")]),
         *draw_curves({"x": [{"epoch": e, f"valid_{HOSTILE}": 1.0 / e} for e in (1, 2)]}),
         *draw_curves({name: [{"epoch": e, "train_loss": 1.0 / e} for e in (1, 2, 3)] for name in ("x", "common")}),
         draw_bars(HOSTILE, [(HOSTILE, 3), ("", 1), ("8 as 1", 0)], "samples"),
@@ -70,7 +73,7 @@ def test_every_diagram_of_ours_is_one_that_mermaid_draws(browser: Chrome, librar
             [("x", "prepare", "common", "inherited"), ("x", "train", "x", "done"), ("x", "evaluate", "x", "")]
         ),
     ]
-    assert len(diagrams) == 9
+    assert len(diagrams) == 12
     assert find_faults(browser, library, diagrams) == [""] * len(diagrams)
 
 
