@@ -15,12 +15,14 @@ class Verdict:
     url: str  # where more is said
 
 
-def judge(own: Verdict, debts: Sequence[str]) -> Verdict:
+def judge(own: Verdict, debts: Sequence[str], missed: Sequence[str] = ()) -> Verdict:
     """Return what is said of a branch's newest commit, `own` being the verdict on the push that brought its files.
 
     What a branch owes counts, whichever push left it: an earlier one's failure does not pass with the next push, and
-    is made good by results, whoever brings them.
+    is made good by results, whoever brings them. Gates that its results miss, `missed`, are made good by other results.
     """
+    if missed:
+        return Verdict("failure", f"not passed: {'; '.join(missed)}", own.url)
     if not debts:
         return Verdict("success", "all that the branch changes has its results", own.url)
     if own.state in ("failure", "error"):

@@ -1,11 +1,12 @@
 """`force ci gate`: the last word on a push: red where an experiment failed, after the others' results are saved."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from pipeline.errors import GateError
+from pipeline.errors import GateError, UsageError
 from pipeline.statuses import read_statuses
 from pipeline.tools import actions
 
@@ -38,7 +39,7 @@ def command(folder: Path, entries: str, faults: int, gates: str, needs: str) -> 
     }
     if faults:
         failed["plan"] = f"left out what has faults ({faults}); its job names them"
-    missed = json.loads(gates)
+    missed = read_gates(gates)
     for gate in missed:
         actions.annotate("error", f"not passed: {gate}")
     for name, reason in failed.items():
@@ -51,3 +52,12 @@ def command(folder: Path, entries: str, faults: int, gates: str, needs: str) -> 
         lines = [*(f"  {name}: {reason}" for name, reason in failed.items()), *(f"  {gate}" for gate in missed)]
         raise GateError("\n".join([verdict, *lines]))
     click.echo(verdict)
+
+
+def read_gates(text: str) -> list[str]:
+    """Return the lines in the output `gates` of the report. Raises UsageError for what is no list."""
+    with suppress(ValueError):
+        lines = json.loads(text or "[]")
+        if isinstance(lines, list):
+            return [str(line) for line in lines]
+    raise UsageError(f"--gates is no JSON list: {text[:80]!r}", "force ci report writes it")

@@ -1,7 +1,6 @@
 """`force ci last-run`: which run of the workflow has the artifacts of a branch's results."""
 
 import os
-import re
 from pathlib import Path
 
 import click
@@ -12,8 +11,6 @@ from pipeline.errors import PublishError, ToolError
 from pipeline.project import find_project
 from pipeline.tools import actions, git
 from pipeline.verdicts import CONTEXT
-
-_RUN_URL = re.compile(r"/actions/runs/(\d+)$")
 
 
 @click.command()
@@ -29,8 +26,7 @@ def command() -> None:
     try:
         tip = git.fetch_branch(root, "origin", branch, token) if token else None
         verdict = connect().find_status(tip, CONTEXT) if tip else None
-        match = _RUN_URL.search(verdict.url) if verdict else None
-        found = match[1] if match else ""
+        found = actions.find_run_id(verdict.url) if verdict else ""
     except (PublishError, ToolError) as error:
         actions.annotate("warning", f"the artifacts of the last run are not looked for: {error.message}")
     actions.write_output("id", found)

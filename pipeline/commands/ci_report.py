@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from pipeline.escaping import escape_cell
 from pipeline.events import Event, OpenPullRequest
 from pipeline.experiments import Experiment
 from pipeline.outs import read_handed_on
+from pipeline.ownership import STAGES
 from pipeline.project import Project, find_project
 from pipeline.reports.branch import render_branch
 from pipeline.reports.digests import (
     BranchReport,
     Digest,
+    collect_states,
     compare_params,
     list_uses,
     read_cost,
@@ -34,12 +37,13 @@ from pipeline.reports.digests import (
     read_mistakes,
 )
 from pipeline.reports.findings import Finding
+from pipeline.reports.gating import describe_missed
 from pipeline.reports.reporter import Reporter, ResultReader, title_of
 from pipeline.statuses import Status, collect_files, lay_over, read_statuses
 from pipeline.tools import actions, git
 
 _MAX_SUMMARY_BYTES = 900_000  # GitHub takes a mebibyte
-_MAX_GATES, _MAX_GATE = 20, 300  # of them, and characters of one
+_MAX_GATES = 20
 _SOURCES = re.compile(r"(common|experiments)/|params\.yaml$")
 _GENERATED = re.compile(r"(^|/)(outputs/|dvc\.lock$|dvc\.yaml$)")
 
@@ -52,7 +56,8 @@ def command(results: Path | None, base: str, comment: bool) -> None:
     """Compare the experiments that the branch changes with their parents, and with themselves before."""
     root = find_project(Path.cwd()).root
     event = read_event(os.environ)
-    statuses = read_statuses(results) if results and results.is_dir() else []
+    # A pull request's run trains nothing: jobs of an earlier one may be behind what the branch has by now.
+    statuses = read_statuses(results) if results and results.is_dir() and event.name != "pull_request" else []
     token = os.environ.get("GITHUB_TOKEN", "")
     tip = _find_tip(root, event, token)
     if tip is None:
@@ -98,7 +103,7 @@ def _build(
 def _list_failed(reports: Iterable[BranchReport]) -> list[str]:
     """Return the gates that are not passed, a line each."""
     outcomes = dict.fromkeys(outcome for report in reports for outcome in report.outcomes if not outcome.is_passed)
-    lines = [f"{outcome.experiment}: {outcome.gate.text}: {outcome.text}"[:_MAX_GATE] for outcome in outcomes]
+    lines = [describe_missed(outcome) for outcome in outcomes]
     return lines[:_MAX_GATES] + ([f"and {len(lines) - _MAX_GATES} more"] if len(lines) > _MAX_GATES else [])
 
 
@@ -214,7 +219,6 @@ class BranchReporter:
         """
         sound, faults = self._project.select_sound()
         problems = sorted({problem for found in faults.values() for problem in found})
-        ran = {name for status in self._statuses for name in status.experiments}
         report = BranchReport(
             self._base,
             failures=[status for status in self._statuses if not status.is_ok],
@@ -222,21 +226,32 @@ class BranchReporter:
             run_url=actions.find_run_url(),
         )
         try:
-            names = ran | self._find_affected(sound)
+            names = self._ran | self._find_affected(sound)
             shown = {name: experiment for name, experiment in sound.items() if name in names}
             if shown:
-                report = self._compare(report, shown, ran)
+                report = self._compare(report, shown)
         except ConfigError as error:
             problems += error.problems
         told = [*filter(None, [fault]), *map(str, dict.fromkeys(problems))]
         return replace(report, faults=told, files=self._list_files(tip))
+
+    @cached_property
+    def _ran(self) -> set[str]:
+        """The experiments that the jobs of this run were to evaluate."""
+        targets = [target.partition(":") for status in self._statuses for target in status.targets]
+        return {name for name, _, stage in targets if stage in ("", "evaluate")}
 
     def _find_affected(self, sound: Mapping[str, Experiment]) -> set[str]:
         if self._before is None:
             return set()
         root, start = self._project.root, git.find_commit(self._before.root, "HEAD") or "HEAD"
         changes = find_changes_since(self._project, dict(sound), start, git.list_changed(root, start, None))
-        return {change.experiment for change in changes}
+        return {change.experiment for change in changes} | {n for n in sound if self._has_other_gates(sound[n])}
+
+    def _has_other_gates(self, experiment: Experiment) -> bool:
+        """Say whether an experiment has gates that it did not have before."""
+        earlier = self._find_earlier(experiment.name) if experiment.gates else None
+        return bool(earlier and earlier.gates != experiment.gates)
 
     def _list_files(self, tip: str) -> list[tuple[str, int | None, int | None]]:
         """Return what people changed of what experiments are made of."""
@@ -244,13 +259,13 @@ class BranchReporter:
         files = git.count_lines(self._project.root, start, tip) if start else []
         return [file for file in files if _SOURCES.match(file[0]) and not _GENERATED.search(file[0])]
 
-    def _compare(self, report: BranchReport, shown: Mapping[str, Experiment], ran: set[str]) -> BranchReport:
+    def _compare(self, report: BranchReport, shown: Mapping[str, Experiment]) -> BranchReport:
         reporter = Reporter(self._project, shown, handed_on=self._handed_on)
         found = reporter.build(self._before, self._base)
         return replace(
             report,
             digests=[self._digest(experiment, reporter.reader, found.findings) for experiment in shown.values()],
-            outcomes=[outcome for outcome in found.outcomes if outcome.experiment in ran],
+            outcomes=[outcome for outcome in found.outcomes if outcome.is_judged or outcome.experiment in self._ran],
             notes=found.notes,
         )
 
@@ -259,20 +274,22 @@ class BranchReporter:
         earlier = self._find_earlier(name) or parent
         title = title_of(name, self._base)
         compared = [name, parent.name] if parent else [name]
-        states = {stage: state for status in self._statuses for stage, state in status.stages.items()}
         root, ownership = self._project.root, reader.ownership
+        stale = {stage for stage in STAGES if reader.find_staleness(name, stage)}
         return Digest(
             name,
             parent.name if parent else "",
             [found for found in findings if found.experiment == name and found.baseline != title],
             [found for found in findings if found.experiment == name and found.baseline == title],
+            reader.read(name).fault or reader.read(name).staleness,
             compare_params(experiment, earlier) if earlier else (),
             earlier.name if earlier else "",
-            read_cost(root, name, ownership),
+            # What an earlier state took and learned is not to stand for the present one.
+            None if stale else read_cost(root, name, ownership),
             read_cost(root, parent.name, ownership) if parent else None,
-            read_curves(reader.find_out, compared),
-            read_mistakes(reader.find_out, name),
-            list_uses(name, ownership, states),
+            {} if "train" in stale else read_curves(reader.find_out, compared),
+            () if "evaluate" in stale else read_mistakes(reader.find_out, name),
+            list_uses(name, ownership, collect_states(self._statuses), stale),
         )
 
     def _find_earlier(self, name: str) -> Experiment | None:

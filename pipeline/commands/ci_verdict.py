@@ -7,11 +7,14 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.ci_plan import find_debts, read_event
+from pipeline.commands.ci_gate import read_gates
+from pipeline.commands.ci_plan import find_debts, read_event, select_affected
 from pipeline.commands.ci_report import connect
 from pipeline.commands.ci_results import is_results
 from pipeline.events import Event
 from pipeline.project import Project, find_project
+from pipeline.reports.gating import describe_missed
+from pipeline.reports.reporter import Reporter
 from pipeline.tools import actions, git
 from pipeline.verdicts import CONTEXT, Verdict, judge
 
@@ -24,7 +27,8 @@ _MAX_LOOKS = 10
 @click.option("--description", default="", help="A few words on it.")
 @click.option("--commit", envvar="GITHUB_SHA", required=True, help="The commit that the workflow ran for.")
 @click.option("--results", default="branch", help="Where results go; `none`: the branch is not to have them.")
-def command(result: str, description: str, commit: str, results: str) -> None:
+@click.option("--gates", default="[]", help="The gates that the run's experiments do not pass, a JSON list of lines.")
+def command(result: str, description: str, commit: str, results: str, gates: str) -> None:
     """Set the status `force/experiments`: RESULT, on the commit that was pushed, and on the branch what it owes.
 
     Results that a workflow commits have no checks of their own: without a status, a branch rule would wait for ever.
@@ -38,18 +42,22 @@ def command(result: str, description: str, commit: str, results: str) -> None:
         return
     own = Verdict(_STATES.get(result, "error"), description or result, actions.find_run_url())
     owes = results != "none" and event.branch != event.default_branch  # which has nothing that it came from
-    Speaker(root, event, commit, own if event.name == "push" else None, owes=owes).speak()
+    missed = read_gates(gates)
+    Speaker(root, event, commit, own if event.name == "push" else None, owes=owes, missed=missed).speak()
 
 
 class Speaker:
     """Sets the statuses of a push, and of the newest commit of its branch."""
 
-    def __init__(self, root: Path, event: Event, commit: str, own: Verdict | None, *, owes: bool) -> None:
+    def __init__(
+        self, root: Path, event: Event, commit: str, own: Verdict | None, *, owes: bool, missed: list[str]
+    ) -> None:
         self.root = root
         self.event = event
         self.commit = commit
         self.own = own  # None where somebody asked for experiments: it says nothing of a push
         self.owes = owes
+        self.missed = missed  # of the commit
         self.github = connect()
 
     def speak(self) -> None:
@@ -59,7 +67,7 @@ class Speaker:
         """
         tip, seen = self._fetch(), ""
         if self.own:  # never green before what the branch owes is known: it may be merged at once
-            self._set(self.commit, self._weigh(self.own, tip) if tip == self.commit else self.own)
+            self._set(self.commit, self._weigh(self.own, tip, self.missed) if tip == self.commit else self.own)
             tip, seen = self._fetch(), self.commit
         for _ in range(_MAX_LOOKS):
             if tip is None or tip == seen:
@@ -80,20 +88,37 @@ class Speaker:
         below = below or (self.github.find_status(pushed, CONTEXT) if pushed else None)
         if below is None:
             return
-        verdict = self._weigh(below, tip)
+        verdict = self._weigh(below, tip, self.missed if pushed == self.commit else [])
         if tip != pushed or verdict != below:
             self._set(tip, verdict)
 
-    def _weigh(self, verdict: Verdict, tip: str) -> Verdict:
-        """Return a verdict with what the branch owes at its newest commit."""
-        return judge(verdict, self._find_debts(tip)) if self.owes else verdict
+    def _weigh(self, verdict: Verdict, tip: str, missed: list[str]) -> Verdict:
+        """Return a verdict with what the branch owes at its newest commit, and the gates that it misses there.
 
-    def _find_debts(self, tip: str) -> list[str]:
+        `missed`: gates that its run found to be missed. It had what git does not keep, as latencies.
+        """
+        if not self.owes:
+            return verdict
         with tempfile.TemporaryDirectory(prefix="force-verdict-") as name:
             tree = Path(name) / "tip"
             with git.hold_worktree(self.root, tree, tip):
-                return find_debts(Project(tree), replace(self.event, name="push"))
+                project, event = Project(tree), replace(self.event, name="push")
+                found = list_missed_gates(project, event)
+                return judge(verdict, find_debts(project, event), list(dict.fromkeys([*found, *missed])))
 
     def _set(self, sha: str, verdict: Verdict) -> None:
         self.github.set_status(sha, CONTEXT, verdict)
         click.echo(f"{sha[:10]}: {verdict.state}: {verdict.description}")
+
+
+def list_missed_gates(project: Project, event: Event) -> list[str]:
+    """Return the gates that present results of what a branch changes do not pass, a line each."""
+    affected = select_affected(project, replace(event, name="push", before=""))
+    reporter = Reporter(project, affected.experiments)
+    return [
+        describe_missed(outcome)
+        for outcome in reporter.check_gates()
+        if not outcome.is_passed
+        and outcome.is_judged
+        and not reporter.reader.find_staleness(outcome.experiment, "evaluate")
+    ]

@@ -16,7 +16,7 @@ from pipeline.mermaid import draw_bars, draw_curves, draw_lineage
 from pipeline.reports.digests import BranchReport, Cost, Digest
 from pipeline.reports.findings import Finding
 from pipeline.reports.rendering import ARROWS, render_gates, render_row
-from pipeline.results import format_delta
+from pipeline.results import format_delta, is_nothing
 
 _MAX_NOTICE = 400  # bytes of what says what is missing
 _MAX_CURVES = 4  # charts of an experiment
@@ -45,7 +45,16 @@ _STEPS = (
     (_TABLE, 1),
     (_HEADLINE, 1),
 )
-_SEVERITY = ("worse", "better", "inconclusive", "equivalent", "unknown")
+_UP, _DOWN = "▲", "▼"  # better and worse by the sign alone: there is no interval
+# What stands before a difference, and in words; what has to be seen first comes first.
+_MARKS = {
+    ARROWS["worse"]: "worse in",
+    _DOWN: "worse, without an interval, in",
+    ARROWS["better"]: "better in",
+    _UP: "better, without an interval, in",
+    ARROWS["inconclusive"]: "inconclusive in",
+    ARROWS["equivalent"]: "equivalent in",
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,8 @@ def _say_missing(missing: Counter[str]) -> str:
 def _list_parts(report: BranchReport) -> Iterator[_Part]:
     digests = sorted(report.digests, key=_rank)
     yield _keep("## Force Build")
-    yield _keep("\n".join(f"- ❌ {escape_cell(fault, 300)}" for fault in report.faults[:_MAX_LISTED]))
+    for fault in report.faults:
+        yield _Part(_HEADLINE, (f"- ❌ {escape_cell(fault, 300)}", ""))
     for status in report.failures:
         yield _Part(_HEADLINE, (f"- ❌ **{escape_cell(status.entry)}**: {escape_cell(status.message, 300)}", ""))
         if status.log:
@@ -106,7 +116,7 @@ def _list_parts(report: BranchReport) -> Iterator[_Part]:
     if not digests and not report.failures and not report.faults:
         yield _keep("The branch changes no experiment.")
     for digest in digests:
-        yield _Part(_HEADLINE, (_render_headline(digest), ""))
+        yield _Part(_HEADLINE, (_render_headline(digest, report.base), ""))
     for note in dict.fromkeys(report.notes):
         yield _Part(_NOTE, (f"- {escape_cell(note, 300)}", ""))
     for digest in digests:
@@ -133,63 +143,76 @@ def _keep(text: str) -> _Part:
 
 def _rank(digest: Digest) -> int:
     """Return what experiments are sorted by: what is worse has to be seen first."""
-    verdicts = _list_verdicts(digest.findings)
-    return next((place for place, verdict in enumerate(_SEVERITY) if verdict in verdicts), len(_SEVERITY))
+    marks = {_mark(finding) for finding in (*digest.findings, *digest.before)}
+    return next((place for place, mark in enumerate(_MARKS) if mark in marks), len(_MARKS))
 
 
-def _list_verdicts(findings: Sequence[Finding]) -> list[str]:
-    return [finding.judgement.verdict for finding in findings if finding.judgement]
+def _mark(finding: Finding) -> str:
+    """Return what a difference is: proven, or only better or worse by its sign; empty where there is none."""
+    if finding.delta is None:
+        return ""
+    verdict = finding.judgement.verdict if finding.judgement else "unknown"
+    if verdict != "unknown":
+        return ARROWS[verdict]
+    if not finding.direction or is_nothing(finding.delta):
+        return ARROWS["unknown"]
+    return _UP if (finding.delta > 0) == (finding.direction == "max") else _DOWN
 
 
-def _render_headline(digest: Digest) -> str:
-    """Return a line: what became better or worse beside the parent."""
+def _render_headline(digest: Digest, base: str) -> str:
+    """Return a line: what became better or worse beside the parent, and beside itself at the base."""
+    if digest.staleness:
+        return f"- **{escape_cell(digest.name)}** has no present result"
+    sides = [(digest.against, digest.findings), (base, digest.before)]
+    told = [f"beside {escape_cell(name)}: {text}" for name, found in sides if name and (text := _list_changes(found))]
+    return f"- **{escape_cell(digest.name)}** {' — '.join(told) or 'has nothing to compare with'}"
+
+
+def _list_changes(findings: Sequence[Finding]) -> str:
     told = []
-    for verdict in _SEVERITY[:-1]:
-        metrics = [f.metric for f in digest.findings if f.judgement and f.judgement.verdict == verdict]
-        told += [f"{ARROWS[verdict]} {verdict} in {', '.join(map(escape_cell, metrics))}"] if metrics else []
-    unknown = [f for f in digest.findings if f.judgement and f.judgement.verdict == "unknown"]
-    told += [f"without interval: {', '.join(map(_render_change, unknown))}"] if unknown else []
-    beside = f" beside {escape_cell(digest.against)}" if digest.against and told else ""
-    return f"- **{escape_cell(digest.name)}**{beside}: {'; '.join(told) or 'nothing to compare'}"
-
-
-def _render_change(finding: Finding) -> str:
-    return f"{escape_cell(finding.metric)} {_render_delta(finding)}"
+    for mark, words in _MARKS.items():
+        metrics = [escape_cell(finding.metric) for finding in findings if _mark(finding) == mark]
+        told += [f"{mark} {words} {', '.join(metrics)}"] if metrics else []
+    return "; ".join(told)
 
 
 def _render_table(digest: Digest, base: str) -> str:
     before = {finding.metric: finding for finding in digest.before}
     names = escape_cell(digest.against or "baseline"), escape_cell(digest.name)
-    header = ["metric", *names, "Δ", "95 % interval", "verdict"]
-    header += [f"against {escape_cell(base)}"] if before else []
+    header = ["metric", *names, "Δ", "95 % interval", "verdict"] + ([f"against {escape_cell(base)}"] if before else [])
     lines = [f"### {names[1]}", "", render_row(header), render_row("---" for _ in header)]
     for finding in digest.findings:
         cells = [
             escape_cell(finding.metric),
             "" if finding.baseline_value is None else f"{finding.baseline_value:.4f}",
-            f"{finding.value:.4f}",
+            f"{finding.value:.4f}" + (" (out of date)" if digest.staleness else ""),
             _render_delta(finding),
-            f"{format_delta(finding.interval.low)} to {format_delta(finding.interval.high)}"
-            if finding.interval
-            else "",
+            _render_interval(finding),
             escape_cell(finding.judgement.text) if finding.judgement else "",
         ]
         if before:
-            cells.append(_render_delta(before[finding.metric]) if finding.metric in before else "")
+            cells.append(_render_at_base(before.get(finding.metric)))
         lines.append(render_row(cells))
     return "\n".join(lines) if digest.findings else ""
 
 
+def _render_at_base(finding: Finding | None) -> str:
+    """Return the difference from the base in one cell."""
+    if finding is None:
+        return ""
+    interval = _render_interval(finding)
+    return _render_delta(finding) + (f" ({interval})" if interval else "")
+
+
+def _render_interval(finding: Finding) -> str:
+    interval = finding.interval
+    return f"{format_delta(interval.low)} to {format_delta(interval.high)}" if interval else ""
+
+
 def _render_delta(finding: Finding) -> str:
-    """Return a difference with what is known of it; the sign says which way, the arrow whether that is good."""
     if finding.reasons:
         return "not comparable"
-    if finding.delta is None:
-        return ""
-    verdict = finding.judgement.verdict if finding.judgement else "unknown"
-    if verdict == "unknown" and finding.direction and format_delta(finding.delta) != format_delta(0.0):
-        verdict = "better" if (finding.delta > 0) == (finding.direction == "max") else "worse"
-    return f"{ARROWS[verdict]} {format_delta(finding.delta)}"
+    return "" if finding.delta is None else f"{_mark(finding)} {format_delta(finding.delta)}"
 
 
 def _render_params(digest: Digest) -> str:
@@ -202,8 +225,8 @@ def _render_params(digest: Digest) -> str:
     return "\n".join([f"**{escape_cell(digest.name)}: params {against or 'changed'}**", "", *lines])
 
 
-def _say(value: str) -> str:
-    return escape_cell(value, 80) or "*not set*"
+def _say(value: str | None) -> str:
+    return "*not set*" if value is None else escape_cell(value, 80) or "*empty*"
 
 
 def _render_cost(digest: Digest) -> str:
@@ -235,7 +258,7 @@ def _render_end(report: BranchReport, names: Sequence[str]) -> str:
     lines = []
     if names and report.commit:
         command = " ".join(["force run", *(sorted(names) if len(names) <= _MAX_NAMED else ())])
-        lines.append(f"To run it again: `git checkout {report.commit[:12]} && {command}`")
+        lines.append(f"To have the same here: `git checkout {report.commit[:12]} && {command}`")
     if report.run_url:
         lines.append(f"<sub>[the run]({report.run_url})</sub>")
     return "\n\n".join(lines)

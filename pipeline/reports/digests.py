@@ -1,6 +1,6 @@
 """What a report on a branch says of each experiment, gathered from the files that jobs and stages left."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pipeline.reports.gating import Outcome
 from pipeline.results import read_rows
 from pipeline.statuses import Status
 
+_ENDINGS = ("done", "failed", "interrupted")  # of what was run, and not found up to date
 Use = tuple[str, str, str, str]  # experiment, stage, whose it is, how it ended
 
 
@@ -35,7 +36,8 @@ class Digest:
     against: str  # its parent; empty for none
     findings: Sequence[Finding] = ()  # beside the parent
     before: Sequence[Finding] = ()  # beside itself at the base
-    params: Sequence[tuple[str, str, str]] = ()  # key, what it was, what it is; an empty text where it is not set
+    staleness: str = ""  # why its result is not of the present files, or not there
+    params: Sequence[tuple[str, str | None, str | None]] = ()  # key, what it was, what it is; None where it is not set
     params_against: str = ""  # of what they differ from
     cost: Cost | None = None
     cost_against: Cost | None = None
@@ -93,18 +95,36 @@ def read_mistakes(find_out: Callable[[str, str], Path | None], name: str) -> lis
     return list_mistakes(read_confusions(path)) if path else []
 
 
-def list_uses(name: str, ownership: Ownership, states: Mapping[str, str]) -> list[Use]:
-    """Return the stages of an experiment; `states` says how those of this run ended, as experiment:stage."""
+def list_uses(name: str, ownership: Ownership, states: Mapping[str, str], stale: Container[str]) -> list[Use]:
+    """Return the stages of an experiment.
+
+    `states` says how those of this run ended, as experiment:stage; `stale` are those that are out of date.
+    """
     uses = []
     for stage in STAGES:
         owner = ownership.effective(name, stage).experiment
-        uses.append((name, stage, owner, states.get(f"{owner}:{stage}", "as before" if owner == name else "inherited")))
+        state = "out of date" if stage in stale else "as before" if owner == name else "inherited"
+        uses.append((name, stage, owner, states.get(f"{owner}:{stage}", state)))
     return uses
 
 
-def compare_params(experiment: Experiment, other: Experiment | None) -> list[tuple[str, str, str]]:
+def collect_states(statuses: Iterable[Status]) -> dict[str, str]:
+    """Return how each stage ended, as experiment:stage; of several jobs, what the one says that ran it."""
+    states: dict[str, str] = {}
+    for status in statuses:
+        for stage, state in status.stages.items():
+            if states.get(stage) not in _ENDINGS:
+                states[stage] = state
+    return states
+
+
+def compare_params(experiment: Experiment, other: Experiment | None) -> list[tuple[str, str | None, str | None]]:
     """Return (key, there, here) of every param in which an experiment differs from another, or from itself before."""
-    ours = {key: str(setting.value) for key, setting in experiment.settings.items()}
-    theirs = {key: str(setting.value) for key, setting in other.settings.items()} if other else {}
-    keys = dict.fromkeys([*theirs, *ours])
-    return [(k, theirs.get(k, ""), ours.get(k, "")) for k in keys if ours.get(k, "") != theirs.get(k, "")]
+    ours = {key: setting.value for key, setting in experiment.settings.items()}
+    theirs = {key: setting.value for key, setting in other.settings.items()} if other else {}
+    found = []
+    for key in dict.fromkeys([*theirs, *ours]):
+        there, here = (str(values[key]) if key in values else None for values in (theirs, ours))
+        if there is None or here is None or theirs[key] != ours[key]:
+            found.append((key, there, here))
+    return found

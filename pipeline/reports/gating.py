@@ -10,6 +10,8 @@ from pipeline.gates import Gate
 from pipeline.results import Result, Row, format_delta
 
 _SLACK = 1e-9  # of what the same numbers, computed otherwise, differ by
+_MAX_DEPTH, _INFINITE = 10, 1e300  # of a performance.json that is none of ours
+_MAX_LINE = 300  # characters
 _FRACTION = "fraction"  # the unit of what has percents and points
 
 
@@ -41,6 +43,7 @@ class Outcome:
     gate: Gate
     is_passed: bool
     text: str
+    is_judged: bool = True  # whether all that it takes is here
 
 
 def check_bound(gate: Gate, ours: Measured, performance: Mapping[str, Any] | None) -> Outcome:
@@ -55,7 +58,8 @@ def check_bound(gate: Gate, ours: Measured, performance: Mapping[str, Any] | Non
         known = [*ours.result.metrics, *measured]
         absent = "" if performance is not None else "; performance.json is not here: dvc pull brings it"
         there = suggest(gate.metric, known) or f"; there are {', '.join(sorted(ours.result.metrics))}"
-        return _fail(gate, ours, f"there is no '{gate.metric}'{there}{absent}")
+        is_judged = performance is not None or "." not in gate.metric
+        return _fail(gate, ours, f"there is no '{gate.metric}'{there}{absent}", is_judged=is_judged)
     if gate.is_percent and ours.unit != _FRACTION:
         return _fail(gate, ours, f"percents are of fractions, and '{gate.metric}' is none")
     if not math.isfinite(value):
@@ -96,15 +100,21 @@ def check_no_worse(gate: Gate, ours: Measured, theirs: Measured, row: Row) -> Ou
     return Outcome(ours.result.experiment, gate, is_passed, f"{format_delta(delta)} against {other}")
 
 
-def _fail(gate: Gate, ours: Measured, text: str) -> Outcome:
-    return Outcome(ours.result.experiment, gate, False, text)
+def describe_missed(outcome: Outcome) -> str:
+    """Return a line for a gate that is not passed."""
+    return f"{outcome.experiment}: {outcome.gate.text}: {outcome.text}"[:_MAX_LINE]
+
+
+def _fail(gate: Gate, ours: Measured, text: str, *, is_judged: bool = True) -> Outcome:
+    return Outcome(ours.result.experiment, gate, False, text, is_judged)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return the numbers by their dotted names, but for those that nothing can be compared with."""
     found: dict[str, float] = {}
     for name, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and prefix.count(".") < _MAX_DEPTH:
             found |= _flatten(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _INFINITE:
             found[f"{prefix}{name}"] = value
     return found

@@ -1,6 +1,7 @@
 """Make a report on the experiments of a checkout from the files that their stages left."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from pipeline import reporting
 from pipeline.dvccache import DvcCache
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, UsageError
 from pipeline.experiments import Experiment
 from pipeline.gates import PARENT, Gate
 from pipeline.outs import PERFORMANCE, PREDICTIONS, OutFinder
@@ -55,8 +56,11 @@ class ResultReader:
     def _read(self, name: str) -> Result:
         """Return the result of an experiment."""
         stage = self.ownership.effective(name, "evaluate")
-        reasons = [reason.text for reason in self._planner.find_staleness(stage)]
-        return read_result(self._root, name, stage, "; ".join(reasons), self._index)
+        return read_result(self._root, name, stage, self.find_staleness(name, "evaluate"), self._index)
+
+    def find_staleness(self, name: str, stage: str) -> str:
+        """Return why what a stage left is not of the present files, or not there; nothing where it is."""
+        return "; ".join(reason.text for reason in self._planner.find_staleness(self.ownership.effective(name, stage)))
 
     def _find_evidence(self, name: str) -> Evidence:
         """Return what the evaluation of an experiment left besides its metrics."""
@@ -87,10 +91,10 @@ class Reporter:
         self._experiments = experiments
         parents = {name: e.parent.name for name, e in experiments.items() if e.parent}
         self._baselines = dict.fromkeys(experiments, baseline) if baseline else parents
-        named = {*self._baselines.values(), *(gate.baseline for e in experiments.values() for gate in e.gates)}
-        missing = tuple(sorted(named - {"", PARENT} - experiments.keys()))
+        missing = tuple(sorted({*self._baselines.values()} - {""} - experiments.keys()))
         others = project.select(missing) if missing else {}
-        self.reader = ResultReader(project, {**experiments, **others}, project.cache, handed_on)
+        others |= _find_sound(project, {gate.baseline for e in experiments.values() for gate in e.gates} - {"", PARENT})
+        self.reader = ResultReader(project, {**others, **experiments}, project.cache, handed_on)
 
     def build(self, before: Project | None = None, base: str = "") -> Report:
         """Return the report against baselines, and against `before`, the checkout of what is called `base`."""
@@ -111,7 +115,7 @@ class Reporter:
         )
         baselines = dict.fromkeys(other for _, other in pairs if other and other not in self._experiments)
         notes = [*missing, *(note for name in baselines for note in _note(results[name])), *list_notes(rows)]
-        return Report(findings, list(dict.fromkeys(notes)), list(self._check_gates()))
+        return Report(findings, list(dict.fromkeys(notes)), list(self.check_gates()))
 
     def _find_smallest(self, name: str, metric: str) -> float:
         return reporting.find_smallest(self._experiments[name].section(reporting.SECTION), metric)
@@ -133,7 +137,8 @@ class Reporter:
             evidence[title] = reader.find_evidence(name)
         return results, evidence, missing
 
-    def _check_gates(self) -> Iterable[Outcome]:
+    def check_gates(self) -> Iterator[Outcome]:
+        """Yield whether each experiment passes each of its gates."""
         for name, experiment in self._experiments.items():
             for gate in experiment.gates:
                 yield self._check_gate(name, experiment, gate)
@@ -145,6 +150,8 @@ class Reporter:
         other = gate.baseline
         if other == PARENT:
             other = experiment.parent.name if experiment.parent else name
+        if other not in self.reader.ownership:
+            return Outcome(name, gate, False, f"'{other}' has faults: nothing compares with it")
         theirs = self.reader.read(other)
         row = compare([self.reader.read(name), theirs], {name: other})[0]
         return check_no_worse(gate, ours, self._describe(other, gate.metric), row)
@@ -154,6 +161,16 @@ class Reporter:
         defined = result.certificate.get("metrics", {}).get(metric, {})
         seeds = self.reader.find_evidence(name).values(metric)
         return Measured(result, seeds, defined.get("unit", ""), defined.get("direction", ""))
+
+
+def _find_sound(project: Project, names: set[str]) -> dict[str, Experiment]:
+    """Return those of some experiments that can be read: a gate that names another is not passed, and no more."""
+    found = {}
+    for name in sorted(names):
+        with suppress(ConfigError, UsageError):
+            project.ownership({name: project.experiments.get(name)})
+            found[name] = project.experiments.get(name)
+    return found
 
 
 def title_of(name: str, base: str) -> str:

@@ -95,6 +95,13 @@ def find_run_url() -> str:
     return f"{parts[0]}/{parts[1]}/actions/runs/{parts[2]}" if all(parts) else ""
 
 
+def find_run_id(url: str) -> str:
+    """Return the number of the run of this repository that has an address, nothing of another address."""
+    start = find_run_url().rpartition("/")[0] + "/"
+    number = url.removeprefix(start)
+    return number if len(start) > 1 and url.startswith(start) and number.isascii() and number.isdigit() else ""
+
+
 def _command(line: str) -> None:
     """Print a command to the runner."""
     resuming = _RESUMING.get()

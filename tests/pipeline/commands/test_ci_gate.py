@@ -123,3 +123,9 @@ def test_gate_is_red_when_a_gate_of_an_experiment_is_not_passed(gate: Callable[.
     assert read_commands(ended.out) == [Command("error", {}, "not passed: x: accuracy >= 1: 0.9")]
     both = gate("x y", gates=json.dumps(["x: a >= 1: 0", "y: a >= 1: 0"]), x=OK, y=("failed", "no data"))
     assert both.err.startswith("error: 1 of 2 jobs failed, and 2 gates are not passed\n  y: no data\n  x: a >= 1: 0\n")
+
+
+@pytest.mark.parametrize("gates", ["x", "{}", "1"])
+def test_gates_that_are_no_list_are_an_error(force: Callable[..., Ended], gates: str) -> None:
+    ended = force("ci", "gate", "nowhere", "--gates", gates)
+    assert (ended.status, ended.err.splitlines()[0]) == (2, f"error: --gates is no JSON list: {gates!r}")

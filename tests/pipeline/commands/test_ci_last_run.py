@@ -30,6 +30,7 @@ class Job:
         self._force = force
         self._root = checkout.root
         step.set(GITHUB_API_URL=server.url, GITHUB_REPOSITORY=server.repository, GITHUB_TOKEN=server.token)
+        step.set(GITHUB_SERVER_URL="https://github.com", GITHUB_RUN_ID="99")
         step.set_event("pull_request", PAYLOAD, GITHUB_HEAD_REF="topic")
 
     def find(self) -> Ended:
@@ -59,7 +60,10 @@ def test_run_is_that_of_the_status_of_the_newest_commit(job: Job) -> None:
     assert job.step.outputs["id"] == "71"
 
 
-@pytest.mark.parametrize("url", ["", "https://ci.lab.org/71", URL.format("71; rm -r"), URL.format("")])
+@pytest.mark.parametrize(
+    "url",
+    ["", "https://ci.lab.org/71", URL.format(71).replace("lab/", "lab2/"), URL.format("71; rm -r"), URL.format("")],
+)
 def test_there_is_no_run_when_the_status_names_none(job: Job, url: str) -> None:
     job.say(CONTEXT, url)
     assert job.find().status == 0

@@ -139,8 +139,8 @@ def test_changed_experiments_are_beside_parent_and_base_when_jobs_left_their_res
     ended = lab.report()
     assert (ended.status, ended.err) == (0, "")
     assert lab.rows == [
-        ["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"],
-        ["z", "accuracy", "0.2500", "🔴 -0.2500 (common)"],
+        ["z", "accuracy", "0.2500", "▼ -0.2500 (common)"],
+        ["x", "accuracy", "0.8750", "▲ +0.3750 (common)", "▲ +0.1250"],
     ]
     assert lab.step.summary.startswith("## Force Build\n")
 
@@ -162,7 +162,7 @@ def test_what_jobs_hand_on_gives_intervals_curves_and_confusion(lab: Lab) -> Non
     cells = next(line for line in lab.step.summary.splitlines() if line.startswith("| accuracy | 0.8000 | 0.9000 |"))
     assert "| 🟢 +0.1000 | +0.07" in cells
     assert "| better |" in cells
-    assert "🟢 better in accuracy; ⚪ equivalent in cross_entropy" in lab.step.summary
+    assert "- **x** beside common: 🟢 better in accuracy; ⚪ equivalent in cross_entropy" in lab.step.summary
     assert 'title "train_loss: x blue, common orange"' in lab.step.summary
     assert 'x-axis ["8 as 1"]' in lab.step.summary
     assert "1 of 2 gates are not passed" in lab.step.summary
@@ -173,7 +173,7 @@ def test_report_is_the_same_when_the_branch_has_the_results_already(lab: Lab) ->
     lab.retrain("x", 7, 0.875)
     push(lab.checkout, "topic")
     assert lab.report().status == 0
-    assert lab.rows == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+    assert lab.rows == [["x", "accuracy", "0.8750", "▲ +0.3750 (common)", "▲ +0.1250"]]
 
 
 def test_base_is_what_the_branch_left_when_the_base_went_on(lab: Lab) -> None:
@@ -184,7 +184,7 @@ def test_base_is_what_the_branch_left_when_the_base_went_on(lab: Lab) -> None:
     lab.retrain("w", 12, 0.125)
     push(lab.checkout)
     assert lab.report().status == 0
-    assert lab.rows == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+    assert lab.rows == [["x", "accuracy", "0.8750", "▲ +0.3750 (common)", "▲ +0.1250"]]
 
 
 def test_experiment_is_named_with_the_reason_when_its_result_is_still_to_come(lab: Lab) -> None:
@@ -193,7 +193,7 @@ def test_experiment_is_named_with_the_reason_when_its_result_is_still_to_come(la
     sync(lab.checkout)
     push(lab.checkout, "topic")
     assert lab.report().status == 0
-    assert lab.rows == [["x", "accuracy", "0.7500", " (common)", ""]]
+    assert lab.rows == [["x", "accuracy", "0.7500 (out of date)", " (common)", ""]]
     assert "- x is out of date: train.epochs: 5 → 7\n" in lab.step.summary
     assert "- z: no result: experiments/z/outputs/evaluate/metrics.json is missing\n" in lab.step.summary
 
@@ -227,7 +227,7 @@ def test_faults_are_told_and_the_others_reported_when_an_experiment_is_faulty(la
     assert lab.report().status == 0
     assert "- ❌ experiments/y/experiment.yaml:1:18: unknown key 'epoch' in 'params.train'" in lab.step.summary
     assert "- ❌ experiments/z/experiment.yaml:1:1: changes nothing of 'common'" in lab.step.summary
-    assert lab.rows == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+    assert lab.rows == [["x", "accuracy", "0.8750", "▲ +0.3750 (common)", "▲ +0.1250"]]
 
 
 def test_experiment_has_no_value_of_the_base_when_it_was_faulty_there(lab: Lab) -> None:
@@ -238,7 +238,7 @@ def test_experiment_has_no_value_of_the_base_when_it_was_faulty_there(lab: Lab) 
     lab.retrain("x", 7, 0.875)
     push(lab.checkout, "topic")
     assert lab.report().status == 0
-    assert [row[:4] for row in lab.rows] == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)"]]
+    assert [row[:4] for row in lab.rows] == [["x", "accuracy", "0.8750", "▲ +0.3750 (common)"]]
     assert "❌" not in lab.step.summary
 
 
@@ -255,7 +255,7 @@ def test_there_is_no_base_when_the_default_branch_itself_was_pushed(lab: Lab) ->
     push(lab.checkout)
     lab.hand_on("x")
     assert lab.report(branch="main").status == 0
-    assert lab.rows == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)"]]
+    assert lab.rows == [["x", "accuracy", "0.8750", "▲ +0.3750 (common)"]]
 
 
 @pytest.mark.parametrize("base", ["nowhere", "main"])
@@ -280,7 +280,7 @@ def test_newest_commit_of_the_branch_counts_when_another_one_is_checked_out(
     lab.retrain("x", 7, 0.875)
     push(lab.checkout, "topic")
     assert lab.report_from(job, "--no-comment").status == 0
-    assert lab.rows == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+    assert lab.rows == [["x", "accuracy", "0.8750", "▲ +0.3750 (common)", "▲ +0.1250"]]
 
 
 def test_what_is_checked_out_counts_when_a_rehearsal_has_not_pushed_it(lab: Lab) -> None:
@@ -321,7 +321,7 @@ def test_what_is_checked_out_counts_when_a_rehearsal_reaches_no_remote(lab: Lab)
     job.git("fetch", "--quiet", "origin")
     lab.origin.root.rename(lab.origin.root.with_name("moved"))
     assert lab.report_from(job).status == 0
-    assert lab.rows == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+    assert lab.rows == [["x", "accuracy", "0.8750", "▲ +0.3750 (common)", "▲ +0.1250"]]
 
 
 def test_nothing_is_reported_when_the_branch_is_gone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,14 +381,14 @@ def test_the_pull_request_alone_has_a_comment_when_it_started_the_run(lab: Lab, 
     pull_request = {"number": second, "head": {"ref": "topic"}, "base": {"ref": "main"}}
     assert lab.report(name="pull_request", pull_request=pull_request).status == 0
     assert (len(server.bodies(first)), len(server.bodies(second))) == (0, 1)
-    assert lab.rows == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+    assert lab.rows == [["x", "accuracy", "0.8750", "▲ +0.3750 (common)", "▲ +0.1250"]]
 
 
 AGAINST_MAIN = (
     "| metric | common | x | Δ | 95 % interval | verdict | against main |\n"
     "| --- | --- | --- | --- | --- | --- | --- |\n"
-    "| accuracy | 0.5000 | 0.8750 | 🟢 +0.3750 |  | "
-    "no interval: its predictions are not here: dvc pull brings them | 🟢 +0.2500 |\n"
+    "| accuracy | 0.5000 | 0.8750 | ▲ +0.3750 |  | "
+    "no interval: its predictions are not here: dvc pull brings them | ▲ +0.2500 |\n"
 )
 AGAINST_RELEASE = AGAINST_MAIN.replace("against main", "against release").replace("+0.2500", "+0.1250")
 
@@ -479,7 +479,7 @@ def test_default_branch_is_compared_when_it_has_a_pull_request_itself(lab: Lab, 
     number = server.add_pull_request("main", "release")
     assert lab.report(branch="main").status == 0
     assert "against release" in lab.step.summary
-    assert lab.rows == [["x", "accuracy", "0.6250", "🟢 +0.1250 (common)", "🔴 -0.1250"]]
+    assert lab.rows == [["x", "accuracy", "0.6250", "▲ +0.1250 (common)", "▼ -0.1250"]]
     assert len(server.bodies(number)) == 1
 
 
@@ -501,7 +501,7 @@ def test_report_says_so_when_a_base_is_not_to_be_found(lab: Lab, server: GitHubS
     assert "changes no experiment" not in nowhere_body + foreign_body
     lab.hand_on("x")
     assert lab.report().status == 0
-    assert "| accuracy | 0.5000 | 0.8750 | 🟢 +0.3750 |" in server.bodies(to_nowhere)[0]
+    assert "| accuracy | 0.5000 | 0.8750 | ▲ +0.3750 |" in server.bodies(to_nowhere)[0]
 
 
 @pytest.mark.parametrize("is_remote_there", [True, False])
@@ -528,7 +528,7 @@ def test_summary_has_the_report_when_github_names_no_pull_request(lab: Lab, serv
     ended = lab.report()
     assert ended.status == 8
     assert ended.err.startswith("error: could not find the pull requests of branch 'topic' in octo-lab/force-build: ")
-    assert lab.rows == [["x", "accuracy", "0.8750", "🟢 +0.3750 (common)", "🟢 +0.1250"]]
+    assert lab.rows == [["x", "accuracy", "0.8750", "▲ +0.3750 (common)", "▲ +0.1250"]]
 
 
 def test_the_summary_has_the_report_when_the_branch_has_no_pull_request(lab: Lab, server: GitHubStandIn) -> None:

@@ -306,3 +306,39 @@ def test_error_names_the_permission_when_github_refuses(lab: Lab) -> None:
     ended = lab.judge(lab.push("1"), "success")
     assert ended.status == 8
     assert "permissions: statuses: write" in ended.err
+
+
+# Gates
+
+
+def test_results_are_red_when_they_miss_a_gate_also_after_another_push(lab: Lab) -> None:
+    lab.checkout.experiment("x", "params: {train: {epochs: 5}}\ngates: [accuracy >= 2]\n")
+    sync(lab.checkout)
+    pushed = push(lab.checkout, "topic")
+    results = lab.push_results()
+    assert lab.judge(pushed, "failure", "--description", "1 gate is not passed").status == 0
+    assert (lab.state(pushed), lab.state(results)) == ("failure", "failure")
+    assert str(lab.description(results)).startswith("not passed: x: accuracy >= 2: 0.")
+    later = lab.push("words")
+    assert lab.judge(later, "success").status == 0
+    assert lab.state(later) == "failure"
+    lab.checkout.experiment("x", "params: {train: {epochs: 5}}\ngates: [accuracy >= 0]\n")
+    mended = push(lab.checkout, "topic")
+    assert lab.judge(mended, "success").status == 0
+    assert lab.state(mended) == "success"
+
+
+def test_gate_of_what_git_does_not_keep_is_the_runs_own_word(lab: Lab) -> None:
+    lab.checkout.experiment("x", "params: {train: {epochs: 5}}\ngates: [latency_ms.one_sample <= 0]\n")
+    sync(lab.checkout)
+    pushed = push(lab.checkout, "topic")
+    results = lab.push_results()
+    gates = '["x: latency_ms.one_sample <= 0: 3"]'
+    assert lab.judge(pushed, "failure", "--gates", gates).status == 0
+    assert lab.state(results) == "failure"
+    assert lab.description(results) == "not passed: x: latency_ms.one_sample <= 0: 3"
+
+
+def test_gates_that_are_no_list_are_an_error(lab: Lab) -> None:
+    ended = lab.judge(lab.push("words"), "success", "--gates", "{")
+    assert (ended.status, ended.err.splitlines()[0]) == (2, "error: --gates is no JSON list: '{'")

@@ -80,20 +80,44 @@ def test_what_is_worse_comes_first_and_the_same_facts_give_the_same_text() -> No
 
 
 def test_base_has_a_column_when_the_experiment_was_there() -> None:
-    before = make_finding(baseline="x at main", delta=-0.125, judgement=Judgement("unknown", "no interval"))
-    lost = make_finding(baseline="x at main", metric="loss", delta=None, judgement=None, reasons=("dtype differs",))
+    before = make_finding(
+        baseline="x at main", delta=-0.125, interval=None, judgement=Judgement("unknown", "no interval")
+    )
+    lost = make_finding(baseline="x at main", metric="loss", delta=None, interval=None, judgement=None, reasons=("no",))
     findings = [make_finding(), make_finding(metric="loss", delta=None, interval=None, judgement=None, reasons=("no",))]
     text = render(make_digest(findings=findings, before=[before, lost]))
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert rows[0].endswith("| verdict | against main |")
-    assert rows[2].endswith("| 🔴 -0.1250 |")
+    assert rows[2].endswith("| ▼ -0.1250 |")
     assert rows[3].endswith("| not comparable |  |  | not comparable |")
 
 
 def test_difference_without_an_interval_is_named_as_such() -> None:
     finding = make_finding(delta=-0.25, interval=None, judgement=Judgement("unknown", "no interval: one seed"))
-    assert "- **x** beside common: without interval: accuracy 🔴 -0.2500" in render(make_digest(findings=[finding]))
-    assert "- **x**: nothing to compare" in render(make_digest(findings=[]))
+    assert "- **x** beside common: ▼ worse, without an interval, in accuracy" in render(make_digest(findings=[finding]))
+    assert "| ▼ -0.2500 |" in render(make_digest(findings=[finding]))
+    assert "- **x** has nothing to compare with" in render(make_digest(findings=[]))
+
+
+def test_experiment_without_a_present_result_says_so() -> None:
+    finding = make_finding(delta=None, interval=None, judgement=None, baseline_value=None)
+    text = render(make_digest(findings=[finding], staleness="model.py changed"))
+    assert "- **x** has no present result\n" in text
+    assert "| accuracy |  | 0.7500 (out of date) |  |  |  |" in text
+
+
+def test_headline_and_order_heed_the_base_too() -> None:
+    before = make_finding("y", "worse", baseline="y at main", delta=-0.25)
+    text = render(make_digest("x"), make_digest("y", before=[before]), make_digest("common", against="", findings=[]))
+    assert "- **y** beside common: 🟢 better in accuracy — beside main: 🔴 worse in accuracy\n" in text
+    assert [line[4:] for line in text.splitlines() if line.startswith("### ")] == ["y", "x"]
+    assert "🔴 -0.2500 (+0.1250 to +0.3750) |" in text
+
+
+def test_faults_are_cut_too_when_there_is_no_room() -> None:
+    text = render(make_digest(), faults=["$" * 300] * 300, max_bytes=MAX_TEXT_BYTES)
+    assert len(text.encode()) <= MAX_TEXT_BYTES
+    assert "verdicts (" in text
 
 
 def test_failures_and_gates_come_before_numbers() -> None:
@@ -123,6 +147,7 @@ def test_nothing_of_theirs_does_anything_when_it_is_hostile() -> None:
         params=[(HOSTILE, HOSTILE, HOSTILE)],
         histories={"x": [{"epoch": epoch, f"valid_{HOSTILE}": 1.0} for epoch in (1, 2)]},
         mistakes=[(HOSTILE, HOSTILE, 3)],
+        uses=[("x", "train", "x", HOSTILE)],
     )
     text = render(
         digest,
