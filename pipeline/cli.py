@@ -3,6 +3,7 @@
 A command's module is imported only when the command is called: `force --help` starts in a blink.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -81,6 +82,7 @@ force = LazyGroup(
 def main() -> None:
     """Run the command line and end the process."""
     gc.set_threshold(100_000)  # a command that reads a thousand experiments makes objects, hardly any garbage
+    atexit.register(gc.freeze)  # and need not be searched for any when the process ends
     try:
         status = force.main(standalone_mode=False)
     except ForceError as error:

@@ -127,12 +127,14 @@ def find_override_files(kind: ComponentKind, folder: str, modules: ModuleGraph) 
     """Return all that stands in `folder` under a component's name: Python, alone or as a folder's, and other forms."""
     package = f"{folder}/{kind.name}"
     sources = [path for path in (f"{package}.py", f"{package}/__init__.py") if modules.find_file(path)]
-    return sources + [path for path in _list_forms(kind, folder) if _is_form(path, modules)]
+    return sources + [path for path in _list_forms(kind, folder, modules) if _is_form(path, modules)]
 
 
-def _list_forms(kind: ComponentKind, folder: str) -> list[str]:
-    """Return the paths that another form of a component may have."""
-    return [f"{folder}/{kind.name}{suffix}" for suffix in SUFFIXES.get(kind.name, ())]
+def _list_forms(kind: ComponentKind, folder: str, modules: ModuleGraph, extension: str = "") -> list[str]:
+    """Return the paths that another form of a component may have, and that are there with an extension."""
+    names = modules.list_folder(folder)
+    forms = (f"{kind.name}{suffix}" for suffix in SUFFIXES.get(kind.name, ()))
+    return [f"{folder}/{form}" for form in forms if f"{form}{extension}" in names]
 
 
 def _is_form(path: str, modules: ModuleGraph) -> bool:
@@ -148,8 +150,8 @@ def is_saved(path: str) -> bool:
 
 def find_absent(kind: ComponentKind, folder: str, modules: ModuleGraph) -> str:
     """Return the first override that DVC tracks and that is not here, nothing where there is none."""
-    absent = (path for path in _list_forms(kind, folder) if not _is_form(path, modules))
-    return next((path for path in absent if modules.find_file(f"{path}.dvc")), "")
+    tracked = (path for path in _list_forms(kind, folder, modules, ".dvc") if modules.find_file(f"{path}.dvc"))
+    return next((path for path in tracked if not _is_form(path, modules)), "")
 
 
 def check_folder(kind: ComponentKind, folder: str, modules: ModuleGraph) -> None:

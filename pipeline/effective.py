@@ -14,7 +14,7 @@ from pipeline.choices import find_choice_faults
 from pipeline.configs import Node, Section, find_nodes, takes
 from pipeline.documents import locate
 from pipeline.errors import Problem
-from pipeline.params import INIT_FROM, Setting, covers, is_set, nest, trace
+from pipeline.params import INIT_FROM, Setting, covers, is_set, list_branches, nest, trace
 from pipeline.validation import Fault
 
 # Where built models may be named: what training alone reads.
@@ -68,12 +68,13 @@ def merge(below: Mapping[str, Setting], layer: Layer) -> dict[str, Setting]:
     A layer that gives the name of a choice gives all of its arguments: the ones below are dropped.
     """
     settings: dict[str, Setting] = {}
-    choices = tuple(f"{choice}." for choice in layer.named_choices)
+    replaced = tuple(f"{key}." for key in (*layer.named_choices, *layer.values))
+    branches = list_branches(layer.values)
     for key, setting in below.items():
         section, _, rest = key.partition(".")
         if section in layer.replaced and not takes(layer.sections[section].schema, rest.split(".")):
             continue
-        if not key.startswith(choices) and not covers(key, layer.values):
+        if key not in branches and not key.startswith(replaced):
             settings[key] = setting
     for key, value in layer.values.items():
         settings[key] = Setting(value, layer.file, ".".join([*layer.prefix, key]))

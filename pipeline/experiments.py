@@ -218,18 +218,32 @@ class Experiments:
             if kind.default not in self.modules.facts(path)["classes"]:
                 raise ConfigError([Problem(path, 1, 1, f"defines no class '{kind.default}'")])
             components[kind.name] = Component(kind.name, path, kind.default, COMMON)
-        document = self._read_yaml(PARAMS_FILE)
-        problems = self._find_problems(self._params_schema(components), document, PARAMS_FILE)
+        document, sections = self._read_yaml(PARAMS_FILE), self._find_sections(components)
+        problems = self._find_problems(self._params_schema(sections), document, PARAMS_FILE)
         if problems:
             raise ConfigError(problems)
-        sections = self._find_sections(components)
         layer = Layer(PARAMS_FILE, (), dict(flatten(document)), sections, frozenset(sections))
         root = Experiment(COMMON, COMMON, None, "the common build", "", components, {})
         return self._lay_over(root, {}, layer)
 
     def _load_experiment(self, name: str, descendants: tuple[str, ...]) -> Experiment:
-        folder = f"experiments/{name}"
-        path = f"{folder}/experiment.yaml"
+        path = f"experiments/{name}/experiment.yaml"
+        document, problems = self._read_description(name, path)
+        try:
+            parent = self._load_parent(name, document, path, (*descendants, name))
+        except ConfigError as error:
+            raise ConfigError([*problems, *error.problems]) from None
+        components, bad_components = self._find_components(name, f"experiments/{name}", document, parent)
+        gates, bad_gates = self._read_gates(document, path, parent)
+        sections = {} if bad_components else self._find_sections(components)
+        problems += [*bad_components, *bad_gates, *self._find_bad_params(document, path, sections)]
+        if problems:
+            raise ConfigError(problems)
+        layer = self._read_layer(document, path, sections, parent)
+        return self._lay_over(_inherit(name, document, parent, components, gates), parent.settings, layer)
+
+    def _read_description(self, name: str, path: str) -> tuple[dict[str, Any], list[Problem]]:
+        """Return what experiment.yaml says and its faults. Raises ConfigError where these leave nothing more to say."""
         if not is_name(name):
             raise ConfigError([_describe_bad_name(name)])
         if not self.index.exists(path):
@@ -238,45 +252,31 @@ class Experiments:
         document = self._read_yaml(path)
         problems = self._find_problems(self._schema, document, path)
         if any(problem.message.startswith(("the file", "'inherits'")) for problem in problems):
-            raise ConfigError(problems)  # without a parent nothing more can be said
-        try:
-            parent = self._load_parent(name, document, path, (*descendants, name))
-        except ConfigError as error:
-            raise ConfigError([*problems, *error.problems]) from None
-        components, found = self._find_components(name, folder, document, parent)
-        problems += found
-        overrides = document.get("params")
-        if isinstance(overrides, dict):
-            problems += [
-                Problem(path, *locate(self._read_bytes(path), where, key=True), f"the key '{where[-1]}' holds a dot")
-                for where in find_dotted(overrides, ("params",))
-            ]
-        gates, bad_gates = self._read_gates(document, path, parent)
-        problems += bad_gates
-        if isinstance(overrides, dict) and not found:
-            problems += self._find_problems(self._params_schema(components), overrides, path, ["params"])
-        if problems:
-            raise ConfigError(problems)
-        sections, inherited = self._find_sections(components), self._find_sections(parent.components)
+            raise ConfigError(problems)  # there is no parent
+        return document, problems
+
+    def _find_bad_params(
+        self, document: Mapping[str, Any], path: str, sections: Mapping[str, Section]
+    ) -> Iterator[Problem]:
+        """Yield the faults of the params of an experiment.yaml; without sections, only those that need none."""
+        params = document.get("params")
+        if not isinstance(params, dict):
+            return
+        for where in find_dotted(params, ("params",)):
+            place = locate(self._read_bytes(path), where, key=True)
+            yield Problem(path, *place, f"the key '{where[-1]}' holds a dot")
+        if sections:
+            yield from self._find_problems(self._params_schema(sections), params, path, ["params"])
+
+    def _read_layer(
+        self, document: Mapping[str, Any], path: str, sections: Mapping[str, Section], parent: Experiment
+    ) -> Layer:
+        """Return the params that a sound experiment.yaml lays over the parent's."""
+        inherited = self._find_sections(parent.components)
         replaced = frozenset(name for name in sections if sections[name].config != inherited[name].config)
-        leaves = {key: v for key, v in flatten(overrides or {}) if v != {} or _is_new_entry(key, parent)}
-        layer = Layer(path, ("params",), leaves, sections, replaced)
-        description, owner = document.get("description", ""), document.get("owner", "")
-        experiment = Experiment(
-            name,
-            folder,
-            parent,
-            description,
-            owner,
-            components,
-            {},
-            parent.built_models,
-            parent.data_paths,
-            parent.choice_files,
-            document.get("trust", {}),
-            gates,
-        )
-        return self._lay_over(experiment, parent.settings, layer)
+        params = flatten(document.get("params") or {})
+        leaves = {key: value for key, value in params if value != {} or _is_new_entry(key, parent)}
+        return Layer(path, ("params",), leaves, sections, replaced)
 
     def _read_gates(
         self, document: dict[str, Any], path: str, parent: Experiment
@@ -505,9 +505,8 @@ class Experiments:
     def _find_sections(self, components: Mapping[str, Component]) -> dict[str, Section]:
         return {name: self._configs.section(name, components) for name in SECTIONS}
 
-    def _params_schema(self, components: Mapping[str, Component]) -> Schema:
-        """Return the schema of the params that these components take."""
-        sections = self._find_sections(components)
+    def _params_schema(self, sections: Mapping[str, Section]) -> Schema:
+        """Return the schema of the params that have these sections."""
         key = tuple(section.config for section in sections.values())
         if key not in self._params_schemas:
             properties = {**{name: section.overrides for name, section in sections.items()}, **CIRCUMSTANCES}
@@ -537,6 +536,28 @@ class Experiments:
 
     def _read_bytes(self, path: str) -> bytes:
         return (self.root / path).read_bytes()
+
+
+def _inherit(
+    name: str,
+    document: Mapping[str, Any],
+    parent: Experiment,
+    components: Mapping[str, Component],
+    gates: tuple[Gate, ...],
+) -> Experiment:
+    """Return an experiment without settings, which has what its parent names."""
+    return replace(
+        parent,
+        name=name,
+        folder=f"experiments/{name}",
+        parent=parent,
+        description=document.get("description", ""),
+        owner=document.get("owner", ""),
+        components=components,
+        settings={},
+        trust=document.get("trust", {}),
+        gates=gates,
+    )
 
 
 def _is_new_entry(key: str, parent: Experiment) -> bool:

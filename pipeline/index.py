@@ -45,7 +45,18 @@ class FileIndex:
     def is_folder(self, path: str) -> bool:
         """Say whether `path` is a folder."""
         parent, _, name = path.rpartition("/")
-        return name in self._list(parent) and os.path.isdir(self._prefix + path)
+        return name in self.list_folder(parent) and os.path.isdir(self._prefix + path)
+
+    def list_folder(self, folder: str) -> frozenset[str]:
+        """Return the names of all that stands in a folder, none where it is no folder; "" is the root."""
+        if folder not in self._listed:
+            parent, _, name = folder.rpartition("/")
+            names: frozenset[str] = frozenset()
+            if not folder or name in self.list_folder(parent):
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    names = frozenset(os.listdir(self._prefix + folder))
+            self._listed[folder] = names
+        return self._listed[folder]
 
     def md5(self, path: str) -> str | None:
         """Return the md5 of a file's bytes, as DVC records it, or None where there is no such file."""
@@ -115,7 +126,9 @@ class FileIndex:
             return self._seen[path]
         entry = None
         folder, _, name = path.rpartition("/")
-        if name in self._list(folder):  # most questions are for files that are not there: a listing answers them all
+        if name in self.list_folder(
+            folder
+        ):  # most questions are for files that are not there: a listing answers them all
             with suppress(FileNotFoundError):
                 entry = self._check(path, os.stat(self._prefix + path))
         self._seen[path] = entry
@@ -130,16 +143,6 @@ class FileIndex:
         if entry is None or entry[0] != signature:
             entry = self._entries[path] = [signature, None, {}]
         return entry
-
-    def _list(self, folder: str) -> frozenset[str]:
-        if folder not in self._listed:
-            parent, _, name = folder.rpartition("/")
-            names: frozenset[str] = frozenset()
-            if not folder or name in self._list(parent):
-                with suppress(FileNotFoundError, NotADirectoryError):
-                    names = frozenset(os.listdir(self._prefix + folder))
-            self._listed[folder] = names
-        return self._listed[folder]
 
 
 def _survives(value: Any) -> bool:

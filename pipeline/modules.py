@@ -5,7 +5,6 @@ go stale when it changes.
 """
 
 import importlib.util
-import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -25,6 +24,8 @@ class ModuleGraph:
     def __init__(self, root: str, index: FileIndex) -> None:
         self._root = root
         self._index = index
+        self._found: dict[str, str | None] = {}
+        self._resolved: dict[tuple[str, str, bool], tuple[str, str]] = {}
         self._links: dict[str, list[tuple[str, int, int]]] = {}
         self._closures: dict[str, frozenset[str]] = {}
         self.problems: dict[str, list[Problem]] = {}  # by the file at fault, of every file followed so far
@@ -37,13 +38,11 @@ class ModuleGraph:
 
     def find(self, module: str) -> str | None:
         """Return the path of a first-party module, or None where it is not one or is not there."""
-        if module.partition(".")[0] not in FIRST_PARTY:
-            return None
-        stem = module.replace(".", "/")
-        for path in (f"{stem}.py", f"{stem}/__init__.py"):
-            if self._index.exists(path):
-                return path
-        return None
+        if module not in self._found:
+            stem = module.replace(".", "/")
+            paths = (f"{stem}.py", f"{stem}/__init__.py") if module.partition(".")[0] in FIRST_PARTY else ()
+            self._found[module] = next(filter(self._index.exists, paths), None)
+        return self._found[module]
 
     def read_bytes(self, path: str) -> bytes:
         """Return the contents of any file of the checkout."""
@@ -56,6 +55,10 @@ class ModuleGraph:
     def is_folder(self, path: str) -> bool:
         """Say whether there is a folder at `path`."""
         return self._index.is_folder(path)
+
+    def list_folder(self, folder: str) -> frozenset[str]:
+        """Return the names of all that stands in a folder, none where it is no folder."""
+        return self._index.list_folder(folder)
 
     def closure(self, path: str) -> frozenset[str]:
         """Return `path` and every first-party file that it imports, directly or not."""
@@ -91,14 +94,21 @@ class ModuleGraph:
                 self.suspects.add(path)
         return self._links[path]
 
-    def resolve(
-        self, path: str, dotted: str, *, imported: bool = False, seen: frozenset[tuple[str, str]] = frozenset()
-    ) -> tuple[str, str]:
+    def resolve(self, path: str, dotted: str, *, imported: bool = False) -> tuple[str, str]:
         """Return (path, name) of the first-party class that `dotted` means in the file at `path`.
 
         What is not first-party, or not found, comes back as ("", its full dotted name). With `imported`, only what the
-        file imports counts: `class Net(Net)` extends that. `seen` is where the search has been.
+        file imports counts: `class Net(Net)` extends that.
         """
+        key = path, dotted, imported
+        if key not in self._resolved:
+            self._resolved[key] = self._search(path, dotted, frozenset(), imported=imported)
+        return self._resolved[key]
+
+    def _search(
+        self, path: str, dotted: str, seen: frozenset[tuple[str, str]], *, imported: bool = False
+    ) -> tuple[str, str]:
+        """Return what `resolve` does; `seen` is where the search has been."""
         head, *rest = dotted.split(".")
         facts = self.facts(path)
         if head in facts["classes"] and not rest and not imported:
@@ -113,7 +123,7 @@ class ModuleGraph:
         for cut in range(len(parts) - 1, 0, -1):
             target = self.find(".".join(parts[:cut]))
             if target and target != path:
-                found = self.resolve(target, ".".join(parts[cut:]), seen=seen | {(path, dotted)})
+                found = self._search(target, ".".join(parts[cut:]), seen | {(path, dotted)})
                 if found[0] or parts[cut] in self.facts(target)["bindings"]:
                     return found
         return "", ".".join(parts)
@@ -182,8 +192,7 @@ class ModuleGraph:
         """Return the names of what stands in a package's folder, none where it is no folder."""
         if not self._is_package(package):
             return []
-        entries = os.listdir(f"{self._root}/{package.replace('.', '/')}")
-        return [entry.removesuffix(".py") for entry in entries]
+        return [entry.removesuffix(".py") for entry in sorted(self.list_folder(package.replace(".", "/")))]
 
 
 def _absolute(path: str, module: str, level: int) -> str:

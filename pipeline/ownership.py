@@ -7,6 +7,7 @@ effective params it reads, and its upstream stages. Otherwise E owns it.
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from pipeline.components import KINDS
@@ -164,12 +165,17 @@ class Stage:
 
     def relative(self, path: str) -> str:
         """Return a path as this stage's dvc.yaml writes it."""
-        own, siblings = f"{self.folder}/", "experiments/"
+        own, siblings, up = self._prefixes
         if path.startswith(own):
             return path[len(own) :]
-        if own.startswith(siblings) and path.startswith(siblings):
+        if path.startswith(siblings) and own.startswith(siblings):
             return f"../{path[len(siblings) :]}"
-        return "../" * own.count("/") + path
+        return up + path
+
+    @cached_property
+    def _prefixes(self) -> tuple[str, str, str]:
+        """What paths of its own folder and of experiments' begin with, and what leads to the root."""
+        return f"{self.folder}/", "experiments/", "../" * (self.folder.count("/") + 1)
 
     def absolute(self, path: str) -> str:
         """Return a path of this stage's dvc.yaml relative to the root: the inverse of `relative`."""

@@ -1,6 +1,6 @@
 """Params as dotted keys: how nested mappings are taken apart, put together and laid over each other."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,3 +74,12 @@ def is_set(field_key: str, settings: Mapping[str, Setting]) -> bool:
 def covers(key: str, overrides: Mapping[str, Any]) -> bool:
     """Say whether an override replaces `key` by a leaf above or by a branch below it."""
     return any(key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in overrides)
+
+
+def list_branches(keys: Iterable[str]) -> set[str]:
+    """Return the dotted keys of all mappings that others stand in.
+
+    >>> sorted(list_branches(["train.optimizer.lr", "model.width"]))
+    ['model', 'train', 'train.optimizer']
+    """
+    return {key[:end] for key in keys for end, letter in enumerate(key) if letter == "."}

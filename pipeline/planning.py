@@ -238,6 +238,8 @@ def _compare_file(path: str, recorded: str | None, actual: str | None) -> Iterat
 
 
 def _compare_params(stage: Stage, recorded: Mapping[str, Any]) -> Iterator[Reason]:
+    if recorded == {stage.relative(file): keys for file, keys in stage.params.items()}:
+        return
     now = {(stage.relative(file), key): value for file, keys in stage.params.items() for key, value in keys.items()}
     before = {(file, key): value for file, keys in recorded.items() for key, value in keys.items()}
     for file, key in sorted({*now, *before}):

@@ -1,12 +1,15 @@
 """Print tables for people: in colour on a terminal, as wide as their content elsewhere."""
 
+import importlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
 
 STYLES = {
     "up to date": "green",
@@ -27,10 +30,11 @@ def is_terminal() -> bool:
     return sys.stdout.isatty() and not os.environ.get("CI")
 
 
-def make_console() -> Console:
+def make_console() -> "Console":
     """Return a console on standard output, wide enough for any table where no terminal sets its width."""
     is_live = is_terminal()
-    return Console(width=None if is_live else 200, highlight=False, soft_wrap=False, force_terminal=is_live)
+    make: type[Console] = importlib.import_module("rich.console").Console  # slow, and no need of what prints plain text
+    return make(width=None if is_live else 200, highlight=False, soft_wrap=False, force_terminal=is_live)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[str] = ()) -> None:
@@ -48,12 +52,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: 
         print("  ".join(padded).rstrip())
 
 
-def build_table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], numeric: Iterable[str] = ()) -> Table:
+def build_table(
+    columns: Sequence[str], rows: "Iterable[Sequence[RenderableType]]", numeric: Iterable[str] = ()
+) -> "Table":
     """Return a table; a text is shown as it is, the name of a state in its colour."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    make: type[Table] = importlib.import_module("rich.table").Table
+    make_text: type[Text] = importlib.import_module("rich.text").Text
+    table = make(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         right = column in numeric
         table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) if isinstance(cell, str) else cell for cell in row))
+        table.add_row(*(make_text(cell, style=STYLES.get(cell, "")) if isinstance(cell, str) else cell for cell in row))
     return table

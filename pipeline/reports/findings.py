@@ -66,10 +66,15 @@ def stack_scores(evidence: Evidence, metric: str, definition: str, seeds: Sequen
     if len(evidence.scores.ids) < 2:
         raise LookupError("one test sample")
     for seed in seeds:
-        scale = max(abs(values[seed]), float(np.abs(found[seed]).mean()))
-        if not abs(found[seed].mean() - values[seed]) <= _TOLERANCE * scale:
+        if not _is_mean(values[seed], found[seed]):
             raise LookupError("the metric is not the mean of its scores")
     return np.stack([found[seed] for seed in seeds])
+
+
+def _is_mean(value: float, scores: np.ndarray) -> bool:
+    """Say whether a metric is the mean of scores, but for the precision that it was computed in."""
+    gap = abs(scores.mean() - value)
+    return bool(gap <= _TOLERANCE * abs(value) or gap <= _TOLERANCE * np.abs(scores).mean())
 
 
 def build_findings(

@@ -53,6 +53,17 @@ def test_fault_is_named_when_there_is_no_result(checkout: Checkout, name: str, t
         path.write_text(text)
     expected = f"no result: common/outputs/evaluate/{name}.json {fault}"
     assert read(checkout) == Result("common", {}, {}, expected)
+    stage, index = stage_of(checkout, "common", "evaluate"), checkout.project().index
+    assert [read_result(checkout.root, "common", stage, "", index).fault for _ in range(2)] == [expected] * 2
+
+
+def test_fault_is_named_when_an_index_remembers_that_the_file_was_sound(checkout: Checkout) -> None:
+    write_result(checkout, "common", {"accuracy": 0.9})
+    stage, index = stage_of(checkout, "common", "evaluate"), checkout.project().index
+    assert read_result(checkout.root, "common", stage, "", index) == read(checkout)
+    path = checkout.root / "common/outputs/evaluate/metrics.json"
+    path.write_text(path.read_text().replace("0.9", "NaN"))  # the index has not looked again
+    assert "wanted a number" in read_result(checkout.root, "common", stage, "", index).fault
 
 
 def test_metrics_are_read_but_do_not_compare_when_the_certificate_is_older(checkout: Checkout) -> None:

@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -14,6 +15,7 @@ import pytest
 from pipeline.documents import parse_yaml
 from tests.checkouts import ROOT, Checkout
 from tests.recorded import override
+from tests.reported import make_reported
 
 PACKAGES = ("pipeline", "common", "experiments")
 HEAVY = ("torch", "torchmetrics", "safetensors", "sklearn", "numpy", "scipy", "dvc")
@@ -36,6 +38,7 @@ ALLOWED = {
 # Runs `force` and says which of some packages it loaded.
 PROBE = """
 import sys
+import time
 from pipeline import cli
 names, sys.argv = sys.argv[1].split(","), ["force", *sys.argv[2:]]
 try:
@@ -298,3 +301,15 @@ def test_neither_torch_nor_dvc_is_loaded_when_nothing_runs(checkout: Checkout, a
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=checkout.root, env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == "0 click\n"
+
+
+def test_what_is_slow_to_load_is_not_loaded_when_everything_was_found_sound_before(checkout: Checkout) -> None:
+    make_reported(checkout)
+    command = [sys.executable, "-P", "-c", PROBE, "numpy,jsonschema,rich", "report", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    loaded = []
+    for _ in range(2):
+        time.sleep(0.1)  # what just changed is not remembered
+        done = subprocess.run(command, cwd=checkout.root, env=environment, capture_output=True, text=True, check=True)
+        loaded.append(done.stderr)
+    assert loaded == ["0 jsonschema numpy\n", "0 numpy\n"]
