@@ -10,6 +10,7 @@ import click
 
 from pipeline.cli import print_json, print_text
 from pipeline.errors import ConfigError, GateError, UsageError, escape_line
+from pipeline.history import PATTERNS, History, build_history
 from pipeline.project import Project, find_project
 from pipeline.reports.gating import Outcome
 from pipeline.reports.rendering import (
@@ -58,7 +59,8 @@ def command(
     report = Report(report.findings, [*filter(None, [fault]), *report.notes], report.outcomes)
     if form == "html" and not as_json:
         folder = output or project.state_dir / "report"
-        importlib.import_module("pipeline.pages.site").Site(project, experiments, report).write(folder.absolute())
+        site = importlib.import_module("pipeline.pages.site").Site(project, experiments, report)
+        site.write(folder.absolute(), _read_history(project.root))
         click.echo(f"wrote {folder / 'index.html'}")
     else:
         _print(report, "json" if as_json else form)
@@ -85,6 +87,13 @@ def _check_out(root: Path, base: str) -> Iterator[tuple[Project | None, str]]:
         folder = Path(name) / "before"
         with git.hold_worktree(root, folder, start):
             yield Project(folder), ""
+
+
+def _read_history(root: Path) -> History:
+    """Return how results were at the commits of this branch."""
+    changes = git.list_changes(root, PATTERNS)
+    is_shallow = bool(changes) and git.is_shallow(root)
+    return build_history(changes, lambda names: git.read_contents(root, names), is_shallow)
 
 
 def _print(report: Report, form: str) -> None:

@@ -1,4 +1,4 @@
-"""Charts of an experiment as Vega-Lite specifications: learning curves beside the baseline's, and confusion."""
+"""Charts of an experiment as Vega-Lite specifications: learning curves, confusion, and metrics over commits."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -68,6 +68,42 @@ def draw_confusion(counts: Mapping[tuple[str, str], int]) -> dict[str, Any] | No
             {"mark": "text", "encoding": {"text": count, "color": ink}},
         ],
     }
+
+
+def draw_history(name: str, values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the chart of a metric over commits, in their order; what does not compare is on no line, and hollow.
+
+    `values` have the value, commit, date and subject, the place in the order, and whether the value compares.
+    """
+    commits = [value["commit"] for value in values]
+    axis = {"labelOverlap": True, "labelAngle": -45}
+    tooltip = [{"field": field, "type": "nominal"} for field in ("value", "commit", "date", "subject")]
+    return {
+        "$schema": _SCHEMA,
+        "width": 280,
+        "height": 160,
+        "title": name,
+        "data": {"values": list(values)},
+        "encoding": {
+            "x": {"field": "commit", "type": "ordinal", "title": None, "scale": {"domain": commits}, "axis": axis},
+            "y": {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": False}},
+        },
+        "layer": [
+            {
+                "transform": [{"filter": "datum.compares"}],
+                "mark": "line",
+                "encoding": {"order": {"field": "place", "type": "quantitative"}},
+            },
+            _mark_points("datum.compares", tooltip, shape="circle", filled=True),
+            _mark_points("!datum.compares", tooltip, shape="diamond", filled=False),
+        ],
+    }
+
+
+def _mark_points(test: str, tooltip: Sequence[Mapping[str, Any]], **look: Any) -> dict[str, Any]:
+    """Return a layer with those points that pass a test."""
+    mark = {"type": "point", "size": 60, "opacity": 1, **look}
+    return {"transform": [{"filter": test}], "mark": mark, "encoding": {"tooltip": tooltip}}
 
 
 def _thin(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

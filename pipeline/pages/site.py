@@ -12,8 +12,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.errors import UsageError
 from pipeline.experiments import Experiment
+from pipeline.history import History
 from pipeline.ownership import Ownership
 from pipeline.pages.entries import ExperimentPage, build_page, describe_certificate
+from pipeline.pages.history import HistorySection, describe_history
 from pipeline.pages.mistakes import Mistake, find_mistakes
 from pipeline.project import Project
 from pipeline.reports.findings import Finding
@@ -54,10 +56,11 @@ class Site:
         for finding in report.findings:
             self._findings.setdefault(finding.experiment, []).append(finding)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, history: History | None = None) -> None:
         """Write all pages into `folder`, in place of those that were there, all of them or none.
 
-        What else is in a folder of ours stays. Raises UsageError for a folder of another kind, or that cannot be made.
+        They show how metrics were at earlier commits, where there is a history. What else is in a folder of ours stays.
+        Raises UsageError for a folder of another kind, or that cannot be made.
         """
         folder = folder.resolve()
         hint = "name a new folder, or one of an earlier report"
@@ -66,12 +69,12 @@ class Site:
                 raise UsageError(f"'{folder}' is there, and no report", hint)
             folder.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
-                self._fill(new := Path(beside, "new"))
+                self._fill(new := Path(beside, "new"), history or History())
                 _replace(folder, new, Path(beside, "old"))
         except OSError as error:
             raise UsageError(f"'{folder}' cannot be written: {error.strerror}", hint) from None
 
-    def _fill(self, folder: Path) -> None:
+    def _fill(self, folder: Path, history: History) -> None:
         for part in ("assets", "experiments"):
             (folder / part).mkdir(parents=True)
         (folder / _MARKER).touch()
@@ -79,7 +82,7 @@ class Site:
             shutil.copyfile(_HERE / "static" / asset, folder / "assets" / Path(asset).name)
         _write(folder / "index.html", self._render_index())
         for name in self._experiments:
-            _write(folder / "experiments" / f"{name}.html", self._render_page(name))
+            _write(folder / "experiments" / f"{name}.html", self._render_page(name, history))
 
     def _render_index(self) -> str:
         metrics = list(dict.fromkeys(finding.metric for finding in self._report.findings))
@@ -123,7 +126,7 @@ class Site:
             }
         return {"experiments": experiments, "certificates": [json.loads(text) for text in places]}
 
-    def _render_page(self, name: str) -> str:
+    def _render_page(self, name: str, history: History) -> str:
         page: ExperimentPage = build_page(
             self._root,
             self._experiments[name],
@@ -133,8 +136,18 @@ class Site:
             self._find_mistakes(name),
         )
         return self._page.render(
-            title=name, assets="../assets", page=page, names=self._experiments, finding_titles=COLUMNS
+            title=name,
+            assets="../assets",
+            page=page,
+            history=self._describe_history(name, history),
+            names=self._experiments,
+            finding_titles=COLUMNS,
         )
+
+    def _describe_history(self, name: str, history: History) -> HistorySection | None:
+        result = self._reader.read(name)
+        folder = self._ownership.effective(name, "evaluate").folder
+        return describe_history(history, folder, result.metrics, result.certificate)
 
     def _find_mistakes(self, name: str) -> Sequence[Mistake]:
         evidence, result = self._reader.find_evidence(name), self._reader.read(name)

@@ -2,12 +2,13 @@
 
 import base64
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UsageError
+from pipeline.history import Change
 from pipeline.tools.process import last_line, read_output, run
 
 # GitHub shows commits of this address as those of its own bot.
@@ -123,6 +124,47 @@ def read_files(root: Path, revision: str, paths: list[str]) -> dict[str, bytes]:
         if content is not None:
             found[path] = content
     return found
+
+
+def list_changes(root: Path, patterns: Sequence[str]) -> list[Change]:
+    """Return what the commits of the branch did to files that pathspecs name, the oldest first; none without commits.
+
+    Of what was merged, that is what the merge brought: values that were never those of this branch are none of its own.
+    """
+    form = "--format=%H %cI %s"
+    settings = ["-c", "log.showRoot=true", "-c", "log.showSignature=false"]
+    how = ["--first-parent", "-m", "--raw", "--no-abbrev", "--no-renames", "--relative", "--no-color", "--reverse"]
+    args = ["git", *settings, "log", *how, "--encoding=UTF-8", form, "HEAD", "--", *patterns]
+    changes: list[Change] = []
+    for line in (read_output(args, root) or b"").decode(errors="replace").split("\n"):
+        if line.startswith(":"):
+            status, _, path = line.partition("\t")
+            content = status.split(" ")[3]
+            changes[-1].contents[path] = content if content.strip("0") else ""
+        elif line:
+            commit, date, subject = line.split(" ", 2)
+            changes.append(Change(commit, date, subject, {}))
+    return changes
+
+
+def read_contents(root: Path, names: Collection[str]) -> dict[str, bytes]:
+    """Return those contents that are here, by what git calls them; of a partial clone none is fetched."""
+    text = "".join(f"{name}\n" for name in names).encode()
+    rest = read_output(["git", "cat-file", "--batch"], root, text, {"GIT_NO_LAZY_FETCH": "1"}) or b""
+    found: dict[str, bytes] = {}
+    start = 0
+    while (end := rest.find(b"\n", start)) >= 0:
+        name, _, kind = rest[start:end].decode().partition(" ")
+        start = end + 1
+        if kind.startswith("blob "):
+            size = int(kind.removeprefix("blob "))
+            found[name], start = rest[start : start + size], start + size + 1
+    return found
+
+
+def is_shallow(root: Path) -> bool:
+    """Say whether commits are missing that the first ones here come from."""
+    return run(["git", "rev-parse", "--is-shallow-repository"], root, check=False).stdout.strip() == "true"
 
 
 def list_files(root: Path, revision: str, folder: str) -> list[str]:

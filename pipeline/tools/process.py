@@ -29,9 +29,17 @@ def run(
     return done
 
 
-def read_output(args: Sequence[str], cwd: Path) -> bytes | None:
-    """Run a program to its end and return what it printed, byte by byte, or None where it failed."""
-    done = subprocess.run(args, cwd=cwd, env=_environment({}), capture_output=True, stdin=subprocess.DEVNULL)
+def read_output(
+    args: Sequence[str], cwd: Path, content: bytes = b"", variables: Mapping[str, str] | None = None
+) -> bytes | None:
+    """Run a program that reads `content` to its end and return what it printed, byte by byte, or None where it failed.
+
+    None, too, where the program is missing.
+    """
+    try:
+        done = subprocess.run(args, cwd=cwd, env=_environment(variables or {}), capture_output=True, input=content)
+    except FileNotFoundError:
+        return None
     return None if done.returncode else done.stdout
 
 

@@ -138,3 +138,23 @@ def test_a_dark_page_is_dark(browser: Chrome, page: Path) -> None:
     )
     browser.get(page.as_uri())
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
+
+
+def test_history_is_drawn_with_what_does_not_compare_apart(
+    browser: Chrome, checkout: Checkout, force: Callable[..., Ended]
+) -> None:
+    make_reported(checkout)
+    for accuracy, dtype in ((0.7, "float16"), (0.75, "float32"), (0.8, "float32")):
+        leave(checkout, "common", accuracy, 0.5, dtype=dtype)
+        checkout.commit()
+    assert force("report", "--format", "html", "--output", "page").status == 0
+    browser.get((checkout.root / "page/experiments/common.html").as_uri())
+    charts = WebDriverWait(browser, PATIENCE_S).until(
+        lambda driver: driver.find_elements(By.CSS_SELECTOR, "figure[data-chart^=history] svg")
+    )
+    marks = [chart.find_elements(By.CSS_SELECTOR, ".mark-symbol path") for chart in charts]
+    fills = [[mark.get_attribute("fill") for mark in found] for found in marks]
+    assert [[fill == "transparent" for fill in found] for found in fills] == [[False, False, True]] * 2
+    lines = charts[0].find_elements(By.CSS_SELECTOR, ".mark-line path")
+    assert [line.get_attribute("d").count("L") for line in lines] == [1]
+    assert read_faults(browser) == []
