@@ -140,7 +140,7 @@ def list_changes(root: Path, patterns: Sequence[str]) -> list[Change]:
     """
     form = "--format=%H %cI %s"
     settings = ["-c", "log.showRoot=true", "-c", "log.showSignature=false"]
-    how = ["--first-parent", "-m", "--raw", "--no-abbrev", "--no-renames", "--relative", "--no-color", "--reverse"]
+    how = ["--first-parent", "-m", "--raw", "--no-abbrev", "--no-renames", "--relative", "--reverse"]
     args = ["git", *settings, "log", *how, "--encoding=UTF-8", form, "HEAD", "--", *patterns]
     changes: list[Change] = []
     for line in (read_output(args, root) or b"").decode(errors="replace").split("\n"):

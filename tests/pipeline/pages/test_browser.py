@@ -1,6 +1,7 @@
 """The pages of a report as somebody reads them, in Debian's Chromium."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -155,6 +156,8 @@ def test_history_is_drawn_with_what_does_not_compare_apart(
     marks = [chart.find_elements(By.CSS_SELECTOR, ".mark-symbol path") for chart in charts]
     fills = [[mark.get_attribute("fill") for mark in found] for found in marks]
     assert [[fill == "transparent" for fill in found] for found in fills] == [[False, False, True]] * 2
+    second, third, first = (float(re.findall(r"[\d.]+", mark.get_attribute("transform"))[0]) for mark in marks[0])
+    assert first < second < third
     lines = charts[0].find_elements(By.CSS_SELECTOR, ".mark-line path")
     assert [line.get_attribute("d").count("L") for line in lines] == [1]
     assert read_faults(browser) == []
