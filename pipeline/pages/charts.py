@@ -6,7 +6,21 @@ from typing import Any
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _NO_CURVES = ("epoch", "step")
 _MAX_POINTS = 500  # of a curve, evenly spaced
+_INFINITE = 1e300  # what no chart shows
 _MAX_CLASSES = 50  # of a confusion matrix that is drawn
+
+
+def keep_finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers of a row of a history, without what JSON has no number for.
+
+    >>> keep_finite({"epoch": 1, "train_loss": float("nan"), "is_last": True, "note": "-"})
+    {'epoch': 1}
+    """
+    return {
+        name: value
+        for name, value in row.items()
+        if not isinstance(value, bool) and isinstance(value, int | float) and abs(value) < _INFINITE
+    }
 
 
 def list_curves(history: Sequence[Mapping[str, Any]]) -> list[str]:

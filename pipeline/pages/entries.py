@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.certificates import FIELDS, describe_field, get_field, is_older
 from pipeline.experiments import Experiment
 from pipeline.ownership import STAGES, TRAIN, Ownership
-from pipeline.pages.charts import count_confusions, draw_confusion, draw_curve, list_curves
+from pipeline.pages.charts import count_confusions, draw_confusion, draw_curve, keep_finite, list_curves
 from pipeline.pages.mistakes import Mistake
 from pipeline.reports.findings import Finding
 from pipeline.reports.rendering import list_cells
@@ -19,7 +19,6 @@ from pipeline.results import Result, read_history
 _NUM_EPOCHS = 20  # the last ones, as numbers
 _NUM_CONFUSIONS = 20  # the most frequent ones, as numbers
 _MAX_LOG_BYTES = 20_000  # of the end of a log
-_INFINITE = 1e300  # what no chart shows
 _LOGS = ("prepare.log", "train.log", "evaluate.log", "failed.log")
 
 
@@ -123,13 +122,7 @@ def _spell(value: Any) -> str:
 
 def _read_finite(root: Path, owner: str) -> Iterator[dict[str, Any]]:
     """Yield the epochs of a training, without what JSON has no number for."""
-    for row in read_history(root, owner):
-        if isinstance(row, dict):
-            yield {
-                name: value
-                for name, value in row.items()
-                if not isinstance(value, bool) and isinstance(value, int | float) and abs(value) < _INFINITE
-            }
+    yield from (keep_finite(row) for row in read_history(root, owner) if isinstance(row, dict))
 
 
 def _read_confusions(path: Path) -> list[tuple[str, str]]:
