@@ -98,7 +98,8 @@ class LiveReader:
         if history is None or history.run != started:
             history = self._histories[stage] = History(space.partial / "history.jsonl", started)
         rows = history.read()
-        return [(name, draw_curve(name, {stage[0]: rows})) for name in list_curves(rows)[:_MAX_CURVES]]
+        names = list_curves(rows)[:_MAX_CURVES]
+        return [(name, draw_curve(name, {stage[0]: rows}, has_legend=False)) for name in names]
 
     def _look_for_end(self, stage: StageId, space: Workspace) -> None:
         """Take note of an outcome that was not there before; a run may have put an old one aside, and back again."""
