@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import ForceError
+from pipeline.errors import ConfigError, ForceError
 from pipeline.experiments import COMMON
 from pipeline.ownership import STAGES, folder_of
 from pipeline.pages.site import Site
@@ -42,6 +42,8 @@ class Renewer:
         self._built = sign_files(self._project.root)
         self._project.refresh()
         experiments, faults = self._project.select_sound()
+        if COMMON not in experiments:
+            raise ConfigError([problem for problems in faults.values() for problem in problems])
         report = Reporter(self._project, experiments).build()
         new = self._folder / str(self.version + 1)
         Site(self._project, experiments, report, self.version + 1).write(new)

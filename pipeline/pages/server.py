@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.is_local and not is_local_name(self.headers.get("Host", "")):
             self._answer(HTTPStatus.MISDIRECTED_REQUEST, "text/plain", b"this server has another name\n")
             return
-        path = unquote(urlsplit(self.path).path).removeprefix("/") or "index.html"
+        path = unquote(self.path.partition("?")[0]).removeprefix("/") or "index.html"
         if path == "live.json":
             self._answer(HTTPStatus.OK, "application/json", json.dumps(self.server.read_live()).encode())
             return
