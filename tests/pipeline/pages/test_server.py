@@ -3,30 +3,15 @@
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 
 from pipeline.errors import UsageError
 from pipeline.pages.server import PageServer
-
-
-@contextmanager
-def serve(find_folder: Callable[[], Path], read_live: Callable[[], dict[str, Any]]) -> Iterator[PageServer]:
-    """Serve as long as the block runs."""
-    with PageServer("127.0.0.1", 0, find_folder, read_live) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+from tests.servers import run_server
 
 
 @pytest.fixture
@@ -49,7 +34,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(folder: Path) -> Iterator[PageServer]:
     """A server of the pages."""
-    with serve(lambda: folder, lambda: {"version": 1, "running": [{"log": "</script>\ud800"}]}) as server:
+    live = {"version": 1, "running": [{"log": "</script>\ud800"}]}
+    with run_server(PageServer("127.0.0.1", 0, lambda: folder, lambda: live)) as server:
         yield server
 
 
@@ -156,7 +142,7 @@ def test_address_is_that_of_the_first_page(server: PageServer) -> None:
 
 def test_folder_is_asked_for_with_each_page(folder: Path, tmp_path: Path) -> None:
     current = [folder]
-    with serve(lambda: current[0], dict) as server:
+    with run_server(PageServer("127.0.0.1", 0, lambda: current[0], dict)) as server:
         assert ask(server, "/")[1] == b"the index"
         (tmp_path / "new").mkdir()
         (tmp_path / "new/index.html").write_text("another index")
