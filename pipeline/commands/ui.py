@@ -25,15 +25,18 @@ def command(port: int, host: str) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     root = find_project(Path.cwd()).root
     with TemporaryDirectory(prefix="force-ui-", ignore_cleanup_errors=True) as folder:
-        renewer, reader = Renewer(root, Path(folder)), LiveReader(root)
+        renewer, reader, stop = Renewer(root, Path(folder)), LiveReader(root), threading.Event()
 
         def read_live() -> dict[str, Any]:
             return {"version": renewer.version, "faults": renewer.faults, **reader.read()}
 
         with PageServer(host, port, lambda: renewer.site, read_live) as server:
             renewer.build()
-            threading.Thread(target=renewer.watch, args=(threading.Event(),), daemon=True).start()
+            threading.Thread(target=renewer.watch, args=(stop,), daemon=True).start()
             click.echo(f"{server.url} shows the report, and what runs; Ctrl-C ends it")
             if not server.is_local:
                 click.echo("warning: whoever reaches this address reads metrics, params and logs", err=True)
-            server.serve_forever()
+            try:
+                server.serve_forever()
+            finally:
+                stop.set()

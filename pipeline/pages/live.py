@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.bars import describe_progress, read_progress
 from pipeline.errors import escape_controls
@@ -25,11 +25,20 @@ StageId = tuple[str, str]  # experiment, stage
 _MAX_LOG_BYTES = 16_000  # of the end of a log
 _MAX_LOG_LINES = 40
 _MAX_OUTCOME_BYTES = 2**20
-_MAX_HISTORY_BYTES = 2**23  # that are read at once: the rest is, the next time
+_MAX_HISTORY_BYTES = 2**21  # that are read at once: the rest is, the next time
 _MAX_ROWS = 300  # of a history that are kept: half as many at least, evenly spaced; even, so that the last one is
 _MAX_CURVES = 12
 _MAX_ENDED = 20
 _DIED = "its process is gone, and left no outcome: force run goes on where it was, or begins again"
+
+
+class _Place(NamedTuple):
+    """Where a stage works, and what is looked at every second, of thousands of stages."""
+
+    stage: StageId
+    space: Workspace
+    task: str
+    outcome: str
 
 
 class LiveReader:
@@ -41,18 +50,19 @@ class LiveReader:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock = threading.Lock()
+        self._places: dict[str, list[_Place]] = {}
         self._histories: dict[StageId, History] = {}
-        self._seen = {stage: _sign(space.final / OUTCOME) for stage, space in self._list()}
+        self._seen = {place.stage: _sign(place.outcome) for place in self._list()}
         self._ended: dict[StageId, dict[str, Any]] = {}
 
     def read(self) -> dict[str, list[dict[str, Any]]]:
         """Return the stages that are `running`, and those that `ended`, the last one first."""
         with self._lock:
             started: dict[StageId, dict[str, Any]] = {}
-            for stage, space in self._list():
-                if entry := self._describe(stage, space):
-                    started[stage] = entry
-                self._look_for_end(stage, space)
+            for place in self._list():
+                if entry := self._describe(place):
+                    started[place.stage] = entry
+                self._look_for_end(place)
             self._histories = {stage: history for stage, history in self._histories.items() if stage in started}
             self._ended = {stage: end for stage, end in self._ended.items() if stage not in started}
             running = [entry for entry in started.values() if entry["state"] == "running"]
@@ -60,23 +70,30 @@ class LiveReader:
             ended = sorted([*died, *self._ended.values()], key=lambda entry: -entry["at"])
             return {"running": running, "ended": ended[:_MAX_ENDED]}
 
-    def _list(self) -> Iterator[tuple[StageId, Workspace]]:
+    def _list(self) -> Iterator[_Place]:
         """Yield all stages that may run, those of folders, too, that are no sound experiments now."""
         names: list[str] = []
         with suppress(OSError):
             names = sorted(entry.name for entry in os.scandir(self._root / "experiments") if entry.is_dir())
         for name in (COMMON, *names):
-            for stage in STAGES:
-                yield (name, stage), Workspace(self._root / folder_of(name), stage)
+            if name not in self._places:
+                spaces = [Workspace(self._root / folder_of(name), stage) for stage in STAGES]
+                self._places[name] = [
+                    _Place((name, space.stage), space, str(space.partial / TASK), str(space.final / OUTCOME))
+                    for space in spaces
+                ]
+            yield from self._places[name]
 
-    def _describe(self, stage: StageId, space: Workspace) -> dict[str, Any] | None:
+    def _describe(self, place: _Place) -> dict[str, Any] | None:
         """Return what is known of a stage that has started and has not ended, None of others.
 
         One that nobody works on any more has died. The lock is there before the task, and goes after it.
         """
-        started = _sign(space.partial / TASK)
+        stage, space, started = place.stage, place.space, _sign(place.task)
+        if started is None:
+            return None
         is_running = space.is_held()
-        if started is None or (not is_running and _sign(space.partial / TASK) != started):
+        if not is_running and _sign(place.task) != started:
             return None
         progress = read_progress(space.progress_path)
         now = time.time() if is_running else _find_last_sign(space)
@@ -101,9 +118,9 @@ class LiveReader:
         names = list_curves(rows)[:_MAX_CURVES]
         return [(name, draw_curve(name, {stage[0]: rows}, has_legend=False)) for name in names]
 
-    def _look_for_end(self, stage: StageId, space: Workspace) -> None:
+    def _look_for_end(self, place: _Place) -> None:
         """Take note of an outcome that was not there before; a run may have put an old one aside, and back again."""
-        signature = _sign(space.final / OUTCOME)
+        stage, space, signature = place.stage, place.space, _sign(place.outcome)
         if signature is None or signature == self._seen.get(stage):
             return
         self._seen[stage] = signature
@@ -111,12 +128,12 @@ class LiveReader:
         if outcome is None:
             return
         reason = outcome["reason"]
-        place = f"{reason['place']}: " if reason and reason["place"] else ""
+        where = f"{reason['place']}: " if reason and reason["place"] else ""
         self._ended[stage] = {
             "experiment": stage[0],
             "stage": stage[1],
             "state": outcome["status"],
-            "reason": escape_controls(f"{place}{reason['type']}: {reason['message']}") if reason else "",
+            "reason": escape_controls(f"{where}{reason['type']}: {reason['message']}") if reason else "",
             "at": signature[0] / 1e9,
             "seconds": outcome["wall_time_s"],
             "log": read_log(space.final / space.log_path.name if not reason else space.failed_log_path),
@@ -181,7 +198,7 @@ def read_log(path: Path) -> str:
     return escape_controls("\n".join(last))
 
 
-def _sign(path: Path) -> tuple[int, int] | None:
+def _sign(path: str | Path) -> tuple[int, int] | None:
     """Return what changes with a file that is always written whole; None where there is none."""
     try:
         status = os.lstat(path)

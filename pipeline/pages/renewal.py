@@ -15,7 +15,7 @@ from pipeline.project import Project
 from pipeline.reports.reporter import Reporter
 from pipeline.workspace import OUTCOME
 
-_INTERVAL_S = 1.0
+_INTERVAL_S = 2.0
 _SHARE = 5  # pages are written anew for one second of so many at most: others want the processor
 _RESULTS = (
     *(f"outputs/{stage}/{OUTCOME}" for stage in STAGES),

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
+from pipeline.commands import ui
+from pipeline.pages.server import PageServer
 from tests.checkouts import ROOT, Checkout, Ended
 from tests.reported import make_reported
 
@@ -72,6 +75,30 @@ def test_it_says_which_port_is_in_use(checkout: Checkout, force: Force) -> None:
         f"error: nothing can be served on 127.0.0.1 port {port}: address already in use\n"
         "hint: --port takes another one, --port 0 any that is free\n"
     )
+
+
+class OpenServer(PageServer):
+    """A server that others seem to reach, and that ends at once."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.is_local = False
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Serve nothing."""
+
+
+@pytest.mark.parametrize(("server", "is_warned"), [(OpenServer, True), (PageServer, False)])
+def test_it_warns_when_others_can_reach_it(
+    checkout: Checkout, force: Force, monkeypatch: pytest.MonkeyPatch, server: type[PageServer], is_warned: bool
+) -> None:
+    monkeypatch.setattr(PageServer, "serve_forever", OpenServer.serve_forever)
+    monkeypatch.setattr(ui, "PageServer", server)
+    before = signal.getsignal(signal.SIGTERM)
+    ended = force("ui", "--port", "0")
+    signal.signal(signal.SIGTERM, before)
+    assert ended.status == 0
+    assert ended.err == ("warning: whoever reaches this address reads metrics, params and logs\n" if is_warned else "")
 
 
 def test_it_does_not_start_with_params_that_cannot_be_read(checkout: Checkout, tmp_path: Path) -> None:

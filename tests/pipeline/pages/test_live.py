@@ -163,10 +163,12 @@ def test_a_stage_that_ended_is_told_with_its_reason(tmp_path: Path, space: Works
     assert reader.read() == found
 
 
-def test_a_stage_that_began_and_ended_unseen_is_told(tmp_path: Path, space: Workspace) -> None:
+def test_a_stage_that_began_and_ended_unseen_is_told_until_it_runs_again(tmp_path: Path, space: Workspace) -> None:
     reader = LiveReader(tmp_path)
     leave_outcome(space, "ok")
     assert [entry["state"] for entry in reader.read()["ended"]] == ["ok"]
+    with work(space):
+        assert reader.read()["ended"] == []
 
 
 def test_an_outcome_that_was_put_aside_and_back_is_no_end(tmp_path: Path, space: Workspace) -> None:
