@@ -3,8 +3,6 @@
 Whatever that file holds, nothing here fails by it.
 """
 
-import os
-import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.validation import find_faults
+from pipeline.workspace import read_end
 
 _WIDTH = 20
 _MAX_BYTES = 2**16
@@ -27,22 +26,11 @@ REFRESH_PER_S = 4
 
 
 def read_progress(path: Path) -> dict[str, Any] | None:
-    """Return what a stage says of itself; None where the file is missing, damaged, or no file of ours.
-
-    Code of an experiment may have put anything in its place: no link is followed, no pipe waited for.
-    """
+    """Return what a stage says of itself; None where the file is missing, damaged, or no file of ours."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        progress: dict[str, Any] = orjson.loads(read_end(path, _MAX_BYTES) or b"")
+    except ValueError:
         return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        progress: dict[str, Any] = orjson.loads(os.read(descriptor, _MAX_BYTES))
-    except (OSError, ValueError):
-        return None
-    finally:
-        os.close(descriptor)
     return None if find_faults("progress", progress) else progress
 
 

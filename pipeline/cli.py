@@ -27,6 +27,7 @@ COMMANDS = {
     "stage": "Run one stage of the experiment in this folder, as DVC does.",
     "compare": "Compare the metrics of experiments, where they are comparable.",
     "report": "Report on experiments: differences, how sure they are, and gates.",
+    "ui": "Show the report, and what runs at this moment, in a browser.",
     "card": "Print the model card of an experiment.",
     "model": "Look at a model, or write it in another form.",
     "image": "Build the container image that stages run in, once for what goes into it.",

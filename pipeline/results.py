@@ -120,13 +120,21 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         with suppress(ValueError, RecursionError):  # a training that was killed may have left half a line
             row = json.loads(line)
             if isinstance(row, dict):
-                rows.append({name: value for name, value in row.items() if _is_finite(value)})
+                rows.append(keep_finite(row))
     return rows
 
 
-def _is_finite(value: Any) -> bool:
-    """Say whether a value is a number that a chart can show."""
-    return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) < _INFINITE
+def keep_finite(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a row of a history, without what JSON has no number for.
+
+    >>> keep_finite({"epoch": 1, "train_loss": float("nan"), "is_last": True, "note": "-"})
+    {'epoch': 1}
+    """
+    return {
+        name: value
+        for name, value in row.items()
+        if not isinstance(value, bool) and isinstance(value, int | float) and abs(value) < _INFINITE
+    }
 
 
 def compare(results: Iterable[Result], baselines: Mapping[str, str]) -> list[Row]:

@@ -3,15 +3,21 @@
 A stage writes into `outputs/<stage>.partial`. Only when it is done does that folder become `outputs/<stage>`.
 """
 
+import errno
+import fcntl
 import json
 import os
 import shutil
-from contextlib import suppress
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 OUTCOME = "outcome.json"
 PROGRESS = "progress.json"  # where a stage is; gone when it is done
+TASK = "task.json"  # what the process of a stage is told; gone when it is done
+LOCK = "running.lock"  # held as long as somebody works in a partial folder; gone when the stage is done
 
 
 class Workspace:
@@ -43,6 +49,36 @@ class Workspace:
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir(parents=True)
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Show that somebody works in the partial folder: by a lock of the kernel's, which goes with the process.
+
+        Where the file system has no locks, nothing is shown.
+        """
+        descriptor = None
+        with suppress(OSError):
+            descriptor = os.open(self.partial / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def is_held(self) -> bool:
+        """Say whether somebody works in the partial folder."""
+        try:
+            descriptor = os.open(self.partial / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:  # held; or there are no locks here, and nobody can tell
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     def publish(self) -> None:
         """Make the partial folder the final one."""
         aside = self.final.with_suffix(".old")
@@ -57,7 +93,7 @@ class Workspace:
     def discard(self) -> None:
         """Drop what a failed run wrote, but for its log; a disk that is full has room again before the log moves."""
         for entry in list(self.partial.iterdir()) if self.partial.exists() else []:
-            if entry != self.log_path:
+            if entry not in (self.log_path, self.partial / LOCK):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         self.final.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
@@ -124,4 +160,26 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
+        return None
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that code of an experiment wrote, to read it. Raises OSError where it is anything but a file.
+
+    No link is followed, and no pipe waited for.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_end(path: Path, max_bytes: int) -> bytes | None:
+    """Return the last bytes of a file that code of an experiment wrote; None where there is none."""
+    try:
+        with open_regular(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - max_bytes))
+            return file.read(max_bytes)
+    except OSError:
         return None

@@ -1,9 +1,13 @@
-"""A server on loopback that gives files."""
+"""Servers on loopback, and one that gives files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseServer
 from threading import Thread
+from typing import TypeVar
+
+Server = TypeVar("Server", bound=BaseServer)
 
 
 class FileServer(ThreadingHTTPServer):
@@ -48,9 +52,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve_files() -> Iterator[FileServer]:
-    """Serve files as long as the block runs."""
-    with FileServer() as server:
+def run_server(server: Server) -> Iterator[Server]:
+    """Let a server answer as long as the block runs."""
+    with server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -58,3 +62,10 @@ def serve_files() -> Iterator[FileServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def serve_files() -> Iterator[FileServer]:
+    """Serve files as long as the block runs."""
+    with run_server(FileServer()) as server:
+        yield server

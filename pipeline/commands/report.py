@@ -60,7 +60,7 @@ def command(
     if form == "html" and not as_json:
         folder = output or project.state_dir / "report"
         site = importlib.import_module("pipeline.pages.site").Site(project, experiments, report)
-        site.write(folder.absolute(), _read_history(project.root))
+        site.write(folder.absolute(), read_history(project.root))
         click.echo(f"wrote {folder / 'index.html'}")
     else:
         _print(report, "json" if as_json else form)
@@ -89,7 +89,7 @@ def _check_out(root: Path, base: str) -> Iterator[tuple[Project | None, str]]:
             yield Project(folder), ""
 
 
-def _read_history(root: Path) -> History:
+def read_history(root: Path) -> History:
     """Return how results were at the commits of this branch."""
     changes = git.list_changes(root, PATTERNS)
     is_shallow = bool(changes) and git.is_shallow(root)

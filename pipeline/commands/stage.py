@@ -32,7 +32,7 @@ from pipeline.rawdata import find_missing
 from pipeline.tools.git import read_commit
 from pipeline.tools.process import LIFELINE, Child
 from pipeline.validation import find_faults
-from pipeline.workspace import OUTCOME, PROGRESS, Workspace, read_json, write_json
+from pipeline.workspace import LOCK, OUTCOME, PROGRESS, TASK, Workspace, read_json, write_json
 
 VERSION = 1
 MODEL_SOURCE = "architecture"  # the folder in a built model that holds another tool's files, as they were
@@ -95,9 +95,20 @@ class StageRun:
         """Run the stage; leave its outs and the outcome, or the outcome alone. Raises StageError with the reason."""
         sources = self._hash_sources()
         self.workspace.start()
+        with self.workspace.hold():
+            failure = self._attempt(sources)
+            if failure is not None:
+                self._leave_failure(failure)
+        if failure is None:
+            return
+        hint = f"the log is {self.stage.folder}/outputs/{self.stage.name}/{self.workspace.failed_log_path.name}"
+        raise StageError(f"{self.stage.name} of {self.experiment.name} failed: {failure}", hint)
+
+    def _attempt(self, sources: dict[str, str | None]) -> Failure | None:
+        """Run the stage's process and publish what it left; return why there is nothing to publish."""
         try:
             with hold_checkpoints(self.checkpoint_dir) as checkpoint_dir:
-                write_json(self.workspace.partial / "task.json", self._build_task(checkpoint_dir))
+                write_json(self.workspace.partial / TASK, self._build_task(checkpoint_dir))
                 status = self._run_process(checkpoint_dir)
                 if checkpoint_dir and not status:
                     take_prepared(checkpoint_dir, self.workspace.partial / PREPARED)
@@ -105,17 +116,13 @@ class StageRun:
             if failure is None:
                 self._publish()
         except OSError as error:
-            failure = Failure(type(error).__name__, str(error))
+            return Failure(type(error).__name__, str(error))
         except ForceError as error:
-            failure = Failure("BadResult", error.message)
+            return Failure("BadResult", error.message)
         except KeyboardInterrupt:
             self._leave_failure(Failure("Interrupted", "Ctrl-C"))
             raise
-        if failure is None:
-            return
-        self._leave_failure(failure)
-        hint = f"the log is {self.stage.folder}/outputs/{self.stage.name}/{self.workspace.failed_log_path.name}"
-        raise StageError(f"{self.stage.name} of {self.experiment.name} failed: {failure}", hint)
+        return failure
 
     def _find_checkpoint_dir(self) -> Path | None:
         """Return where a stage keeps its state: a folder for exactly these inputs, that no others resume from."""
@@ -259,7 +266,7 @@ class StageRun:
         facts = read_json(partial / "facts.json")
         write_json(partial / "run.json", self._build_record(facts))
         write_json(partial / OUTCOME, self._build_outcome("ok", None))
-        for name in ("facts.json", "task.json", PROGRESS):
+        for name in ("facts.json", TASK, PROGRESS, LOCK):
             (partial / name).unlink(missing_ok=True)
         _check_schemas(partial)
         self.workspace.publish()

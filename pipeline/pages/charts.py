@@ -15,13 +15,17 @@ def list_curves(history: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in names if name not in _NO_CURVES]
 
 
-def draw_curve(name: str, histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def draw_curve(
+    name: str, histories: Mapping[str, Sequence[Mapping[str, Any]]], has_legend: bool = True
+) -> dict[str, Any]:
     """Return the chart of a curve; `histories` has the rows of each experiment that it is drawn for."""
     values = [
         {"epoch": row["epoch"], "value": row[name], "experiment": experiment}
         for experiment, history in histories.items()
         for row in _thin([row for row in history if name in row and "epoch" in row])
     ]
+    by_experiment = {"field": "experiment", "type": "nominal", "sort": list(histories), "title": None}
+    by_experiment |= {} if has_legend else {"legend": None}
     return {
         "$schema": _SCHEMA,
         "width": 280,
@@ -32,8 +36,8 @@ def draw_curve(name: str, histories: Mapping[str, Sequence[Mapping[str, Any]]]) 
         "encoding": {
             "x": {"field": "epoch", "type": "quantitative", "axis": {"tickMinStep": 1, "format": "d"}},
             "y": {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": False}},
-            "color": {"field": "experiment", "type": "nominal", "sort": list(histories), "title": None},
-            "strokeDash": {"field": "experiment", "type": "nominal", "sort": list(histories), "title": None},
+            "color": by_experiment,
+            "strokeDash": by_experiment,
         },
     }
 

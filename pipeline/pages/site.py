@@ -27,14 +27,18 @@ from pipeline.workspace import read_json
 
 _HERE = Path(__file__).parent
 _ASSETS = ("page.css", "index.js", "charts.js", "vendor/vega.min.js", "vendor/vega-lite.min.js")
+_LIVE_ASSETS = ("live.js",)
 _MARKER = ".force-report"  # in a folder of ours, which may be written anew
 _ORDER = ("worse", "better", "inconclusive", "equivalent", "unknown")  # of what a row of the table says
 
 
 class Site:
-    """The pages of experiments."""
+    """The pages of experiments; those that `force ui` serves have a `version`, and show what runs."""
 
-    def __init__(self, project: Project, experiments: Mapping[str, Experiment], report: Report) -> None:
+    def __init__(
+        self, project: Project, experiments: Mapping[str, Experiment], report: Report, version: int = 0
+    ) -> None:
+        self._assets = (*_ASSETS, *(_LIVE_ASSETS if version else ()))
         self._root = project.root
         self._experiments = experiments
         self._report = report
@@ -51,6 +55,7 @@ class Site:
             trim_blocks=False,
         )
         environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False}
+        environment.globals["version"] = version
         self._index, self._page = (environment.get_template(f"{name}.html") for name in ("index", "experiment"))
         self._findings: dict[str, list[Finding]] = {}
         for finding in report.findings:
@@ -78,7 +83,7 @@ class Site:
         for part in ("assets", "experiments"):
             (folder / part).mkdir(parents=True)
         (folder / _MARKER).touch()
-        for asset in _ASSETS:
+        for asset in self._assets:
             shutil.copyfile(_HERE / "static" / asset, folder / "assets" / Path(asset).name)
         _write(folder / "index.html", self._render_index())
         for name in self._experiments:

@@ -24,7 +24,8 @@ import torch
 from pipeline.stages.guarantees import collect_doubts
 from pipeline.stages.joining import LOST_OTHERS, is_loss_of_others, is_one_of_several, join
 from pipeline.stages.lifeline import end_with_input
-from pipeline.stages.task import FILE_NAME, Task, read_task
+from pipeline.stages.task import Task, read_task
+from pipeline.workspace import TASK
 
 FAILURE = "failure.json"
 PACKAGES = ("torch", "numpy", "safetensors", "torchmetrics", "scikit-learn")
@@ -34,7 +35,7 @@ def main() -> int:
     """Run the task in the folder that the command line names; return the exit status."""
     folder = Path(sys.argv[1])
     threading.Thread(target=end_with_input, args=(os.dup(0),), daemon=True).start()
-    task = read_task(folder / FILE_NAME)
+    task = read_task(folder / TASK)
     if task.num_processes > 1 and not is_one_of_several(folder):
         return int(importlib.import_module("pipeline.stages.launch").launch(folder, task))
     _close_input()

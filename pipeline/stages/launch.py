@@ -16,7 +16,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from pipeline.stages.joining import LAUNCHED, LOST_OTHERS, find_device
-from pipeline.stages.task import FILE_NAME, Task
+from pipeline.stages.task import Task
+from pipeline.workspace import LOCK, TASK
 
 FAILURE = "failure.json"
 _MAX_RESTARTS = 3
@@ -62,7 +63,7 @@ def _prepare(folder: Path) -> None:
 def _clear(folder: Path, task: Task) -> None:
     """Delete what the processes left, results and reasons alike."""
     for path in folder.iterdir():
-        if path.name not in (FILE_NAME, f"{task.stage}.log"):
+        if path.name not in (TASK, LOCK, f"{task.stage}.log"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

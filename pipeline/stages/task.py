@@ -9,8 +9,6 @@ from typing import Any
 from common.config import build_config
 from pipeline.params import RESERVED
 
-FILE_NAME = "task.json"
-
 
 @dataclass(frozen=True)
 class Task:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.workspace import Workspace, read_json, write_json
+from pipeline.workspace import LOCK, TASK, Workspace, open_regular, read_end, read_json, write_json
 
 
 @pytest.fixture
@@ -33,6 +33,54 @@ def test_partial_folder_is_empty_when_a_killed_run_left_one(workspace: Workspace
     workspace.start()
     assert list(workspace.partial.iterdir()) == []
     assert list_files(workspace.final.parent) == OLD
+
+
+def test_others_see_whether_somebody_works_in_the_partial_folder(workspace: Workspace) -> None:
+    assert not workspace.is_held()
+    workspace.start()
+    assert not workspace.is_held()
+    with workspace.hold():
+        assert Workspace(workspace.final.parents[1], "train").is_held()
+    assert not workspace.is_held()
+    assert list_files(workspace.partial) == {LOCK: ""}
+
+
+def test_nobody_waits_for_what_stands_in_the_place_of_the_lock(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.start()
+    (workspace.partial / LOCK).symlink_to(tmp_path / "elsewhere")
+    assert not workspace.is_held()
+    (workspace.partial / LOCK).unlink()
+    (workspace.partial / LOCK).mkdir()
+    with workspace.hold():  # the stage runs all the same
+        assert not workspace.is_held()
+
+
+def test_the_lock_goes_after_the_task(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    deleted: list[str] = []
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda path, *args, **options: (deleted.append(path.name), unlink(path))[1])
+    workspace.start()
+    with workspace.hold():
+        write_json(workspace.partial / TASK, {})
+        workspace.discard()
+    assert deleted == [TASK]
+
+
+@pytest.mark.parametrize(("max_bytes", "expected"), [(3, b"end"), (100, b"the end")])
+def test_the_end_of_a_file_is_read(tmp_path: Path, max_bytes: int, expected: bytes) -> None:
+    path = tmp_path / "log"
+    path.write_text("the end")
+    assert read_end(path, max_bytes) == expected
+
+
+def test_only_files_are_read_whatever_an_experiment_left(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", ".", "nothing"):
+        assert read_end(tmp_path / name, 10) is None, name
+        with pytest.raises(OSError, match=r"regular|symbolic|No such|directory"):
+            open_regular(tmp_path / name)
 
 
 def test_new_result_takes_the_place_of_the_old_one_when_it_is_published(workspace: Workspace) -> None:

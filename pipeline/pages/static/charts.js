@@ -11,14 +11,21 @@ const config = {
   title: { color: ink },
 };
 
-for (const figure of document.querySelectorAll("figure[data-chart]")) {
-  const spec = JSON.parse(document.getElementById(figure.dataset.chart).textContent);
-  const place = document.createElement("div");
-  figure.prepend(place);
+// Draws into `place`; returns the view, or nothing where the chart cannot be drawn: the others can.
+function drawChart(place, spec) {
   try {
     const compiled = vegaLite.compile({ ...spec, config }).spec;
-    new vega.View(vega.parse(compiled), { renderer: "svg", container: place }).runAsync();
+    const view = new vega.View(vega.parse(compiled), { renderer: "svg", container: place });
+    view.runAsync();
+    return view;
   } catch (error) {
-    place.textContent = `This chart cannot be drawn: ${error.message}`; // the others can
+    place.textContent = `This chart cannot be drawn: ${error.message}`;
+    return undefined;
   }
+}
+
+for (const figure of document.querySelectorAll("figure[data-chart]")) {
+  const place = document.createElement("div");
+  figure.prepend(place);
+  drawChart(place, JSON.parse(document.getElementById(figure.dataset.chart).textContent));
 }

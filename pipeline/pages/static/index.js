@@ -1,10 +1,9 @@
 // The table of experiments: sorting, filtering, and two of them side by side.
 "use strict";
 
-const report = JSON.parse(document.getElementById("report").textContent);
 const table = document.getElementById("experiments");
 const body = table.tBodies[0];
-const rows = [...body.rows];
+let report, rows, texts;
 const count = document.getElementById("count");
 const filter = document.getElementById("filter");
 const comparison = document.getElementById("comparison");
@@ -20,9 +19,14 @@ function compareCells(one, other, isNumeric, sign) {
   return sign * (isNumeric ? Number(one) - Number(other) : one.localeCompare(other));
 }
 
-function sortBy(header) {
+function readResults() {
+  report = JSON.parse(document.getElementById("report").textContent);
+  rows = [...body.rows];
+  texts = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
+}
+
+function sortBy(header, sign) {
   const column = header.cellIndex;
-  const sign = header.getAttribute("aria-sort") === "ascending" ? -1 : 1;
   const isNumeric = header.classList.contains("number");
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
@@ -30,8 +34,6 @@ function sortBy(header) {
   rows.sort((one, other) => compareCells(cells.get(one), cells.get(other), isNumeric, sign));
   body.append(...rows);
 }
-
-const texts = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
 
 function showMatching() {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -140,6 +142,10 @@ function choose(box) {
   if (place >= 0) chosen.splice(place, 1);
   if (box.checked) chosen.push(box);
   while (chosen.length > 2) chosen.shift().checked = false;
+  showChosen();
+}
+
+function showChosen() {
   if (chosen.length === 2) {
     compareTwo(...chosen.map((each) => each.value));
     return;
@@ -147,9 +153,38 @@ function choose(box) {
   comparison.textContent = chosen.length ? "Choose one more to compare." : "Choose two experiments to compare.";
 }
 
-for (const header of table.tHead.rows[0].cells) {
-  header.querySelector("button")?.addEventListener("click", () => sortBy(header));
+function findRow(name) {
+  return rows.find((row) => row.querySelector("input").value === name);
 }
+
+// Takes the results of a newer page in place of these; order, choice and focus stay.
+function adopt(page) {
+  const fresh = page.getElementById("experiments");
+  const names = chosen.splice(0).map((box) => box.value);
+  const focused = document.activeElement;
+  const focusedName = focused.closest("#experiments tbody tr")?.querySelector("input").value;
+  if (fresh.tHead.textContent !== table.tHead.textContent) table.tHead.replaceChildren(...fresh.tHead.children);
+  body.replaceChildren(...fresh.tBodies[0].rows);
+  for (const id of ["report", "notes"]) {
+    document.getElementById(id).replaceChildren(...page.getElementById(id).childNodes);
+  }
+  readResults();
+  const sorted = table.tHead.querySelector("[aria-sort]");
+  if (sorted) sortBy(sorted, sorted.getAttribute("aria-sort") === "descending" ? -1 : 1);
+  findRow(focusedName)?.querySelector(focused.tagName)?.focus();
+  for (const box of names.map((name) => findRow(name)?.querySelector("input")).filter(Boolean)) {
+    box.checked = true;
+    chosen.push(box);
+  }
+  if (names.length) showChosen();
+  showMatching();
+}
+
+table.tHead.addEventListener("click", (event) => {
+  const header = event.target.closest("button")?.parentElement;
+  if (header) sortBy(header, header.getAttribute("aria-sort") === "ascending" ? -1 : 1);
+});
 body.addEventListener("change", (event) => choose(event.target));
 filter.addEventListener("input", showMatching);
+readResults();
 showMatching();

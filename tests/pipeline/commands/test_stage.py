@@ -18,6 +18,7 @@ from pipeline.errors import ToolError
 from pipeline.installing import suggest_install
 from pipeline.ownership import PROCESSES_VARIABLE
 from pipeline.tools import docker
+from pipeline.workspace import Workspace
 from tests.checkouts import Checkout, Ended
 from tests.recorded import METRICS, make_certificate, override, record
 
@@ -298,8 +299,20 @@ def test_results_and_costs_are_there_when_the_process_is_done(stages: Stages) ->
     assert run["peak_gpu_memory_mib"] == 96
     assert costs == {"wall_time_s": round(run["wall_time_s"], 1), "peak_memory_mib": 2, "gpus": [], "num_cpus": 2}
     left = {path.name for path in (stages.checkout.root / "experiments/x/outputs/evaluate").iterdir()}
-    assert not {"facts.json", "task.json"} & left
+    assert not {"facts.json", "task.json", "running.lock"} & left
     assert {"metrics.json", "certificate.json", "evaluate.log"} <= left
+
+
+def test_others_see_that_somebody_is_at_work_while_the_process_runs(stages: Stages) -> None:
+    lines = """
+    import fcntl
+    try:
+        fcntl.flock(os.open(folder / "running.lock", os.O_RDWR), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("it is held")
+    """
+    assert stages.run("train", lines).out == "the stage runs\nit is held\n"
+    assert not Workspace(stages.checkout.root / "experiments/x", "train").is_held()
 
 
 def test_file_for_bars_is_gone_when_the_training_is_done(stages: Stages) -> None:

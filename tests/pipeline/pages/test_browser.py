@@ -3,36 +3,30 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from pipeline.pages import renewal
+from pipeline.pages.live import LiveReader
+from pipeline.pages.renewal import Renewer
+from pipeline.pages.server import PageServer
+from pipeline.workspace import OUTCOME, TASK, Workspace, write_json
 from tests.checkouts import Checkout, Ended
 from tests.recorded import make_certificate
 from tests.reported import leave, make_reported
+from tests.servers import run_server
 
 pytestmark = pytest.mark.browser
 PATIENCE_S = 60
 HISTORY = "".join(json.dumps({"epoch": epoch, "train_loss": 1 / epoch}) + "\n" for epoch in range(1, 5))
-
-
-@pytest.fixture
-def browser() -> Iterator[Chrome]:
-    """Chromium without a window; it is closed in the end."""
-    options = ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"):
-        options.add_argument(argument)
-    options.binary_location = "/usr/bin/chromium"
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options, Service("/usr/bin/chromedriver"))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -161,3 +155,125 @@ def test_history_is_drawn_with_what_does_not_compare_apart(
     lines = charts[0].find_elements(By.CSS_SELECTOR, ".mark-line path")
     assert [line.get_attribute("d").count("L") for line in lines] == [1]
     assert read_faults(browser) == []
+
+
+# What runs, as `force ui` shows it
+
+
+@contextmanager
+def serve(root: Path, folder: Path) -> Iterator[str]:
+    """Serve the pages of a checkout, and let them follow its results, as long as the block runs; yield the address."""
+    renewer, reader, stop = Renewer(root, folder), LiveReader(root), Event()
+    renewer.build()
+    thread = Thread(target=renewer.watch, args=(stop,))
+    thread.start()
+    try:
+        with run_server(
+            PageServer(
+                "127.0.0.1",
+                0,
+                lambda: renewer.site,
+                lambda: {"version": renewer.version, "faults": renewer.faults, **reader.read()},
+            )
+        ) as server:
+            yield server.url
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def train(space: Workspace, log: str) -> Iterator[None]:
+    """Be half through a training as long as the block runs."""
+    space.start()
+    with space.hold():
+        write_json(space.partial / TASK, {})
+        now = "2026-01-05T10:00:00+00:00"
+        facts = {"version": 1, "experiment": "x", "status": "running", "started_at": now, "updated_at": now}
+        write_json(space.progress_path, {**facts, "fraction": 0.5, "metrics": {"train_loss": 0.25}})
+        (space.partial / "history.jsonl").write_text(
+            '{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "train_loss": 0.5}\n'
+        )
+        space.log_path.write_text(log)
+        yield
+
+
+def end(space: Workspace) -> None:
+    """Leave the outcome of a stage that is done."""
+    (space.partial / TASK).unlink()
+    facts = {"version": 1, "experiment": "x", "stage": "train", "status": "ok", "reason": None}
+    write_json(space.final / OUTCOME, {**facts, "started_at": "2026-01-05T10:00:00+00:00", "wall_time_s": 3.5})
+
+
+def count_points(browser: Chrome) -> int:
+    """Return how many points the curves of what runs have."""
+    return len(browser.find_elements(By.CSS_SELECTOR, "#running figure svg .mark-symbol path"))
+
+
+def test_what_runs_is_shown_and_how_it_ends_without_a_reload(
+    browser: Chrome, checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "_INTERVAL_S", 0.05)
+    make_reported(checkout)
+    space = Workspace(checkout.root / "experiments/x", "train")
+    hostile = "<img src=x onerror=alert(1)>"
+    waiting = WebDriverWait(browser, PATIENCE_S)
+    (tmp_path / "pages").mkdir()
+    with serve(checkout.root, tmp_path / "pages") as url:
+        browser.get(url)
+        browser.execute_script("window.isSame = true")
+        news = browser.find_element(By.ID, "live-news")
+        waiting.until(lambda _: news.text == "nothing runs.")
+        assert news.get_attribute("role") == "status"
+        with train(space, hostile):
+            waiting.until(lambda _: news.text == "train of x running.")
+            bar = browser.find_element(By.CSS_SELECTOR, "#running progress")
+            assert (bar.get_attribute("value"), bar.accessible_name) == ("0.5", "how far train of x is")
+            waiting.until(lambda _: count_points(browser) == 2)
+            assert "train_loss" in browser.find_element(By.CSS_SELECTOR, "#running figure svg").text
+            log = browser.find_element(By.CSS_SELECTOR, "#running pre")
+            assert log.text == hostile
+            with (space.partial / "history.jsonl").open("a") as file:
+                file.write('{"epoch": 3, "train_loss": 0.25}\n{"epoch": 4, "tra')
+            waiting.until(lambda _: count_points(browser) == 3)
+            assert log.is_displayed()  # the same element: what somebody selects in it stays selected
+            end(space)
+        waiting.until(lambda _: news.text == "nothing runs; train of x ended well.")
+        assert not browser.find_elements(By.CSS_SELECTOR, "#running *")
+        link = browser.find_element(By.CSS_SELECTOR, "#ended a")
+        assert (link.text, link.get_attribute("href")) == ("train of x", f"{url}experiments/x.html")
+        assert browser.execute_script("return window.isSame")
+        assert read_faults(browser) == []
+    waiting.until(lambda _: news.text.startswith("force ui does not answer"))
+
+
+def test_new_results_come_into_the_table_and_choices_stay(
+    browser: Chrome, checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "_INTERVAL_S", 0.05)
+    make_reported(checkout)
+    waiting = WebDriverWait(browser, PATIENCE_S)
+    (tmp_path / "pages").mkdir()
+    with serve(checkout.root, tmp_path / "pages") as url:
+        browser.get(url)
+        browser.execute_script("window.isSame = true")
+        find_column(browser, "accuracy").click()
+        find_column(browser, "accuracy").click()
+        choose(browser, "x", "y")
+        assert list_names(browser) == ["x", "y", "common"]
+        leave(checkout, "y", 0.95, 0.2)
+        comparison = browser.find_element(By.ID, "comparison")
+        waiting.until(lambda _: "accuracy 0.9000 0.9500 +0.0500 better" in comparison.text)
+        assert list_names(browser) == ["y", "x", "common"]
+        boxes = {box.get_attribute("value"): box for box in browser.find_elements(By.CSS_SELECTOR, "tbody input")}
+        assert [name for name, box in boxes.items() if box.is_selected()] == ["y", "x"]
+        assert browser.switch_to.active_element == boxes["y"]
+        find_column(browser, "accuracy").click()
+        assert list_names(browser) == ["common", "x", "y"]
+        checkout.write("params.yaml", "{")
+        fault = (By.CSS_SELECTOR, "#live-faults li")
+        waiting.until(lambda _: browser.find_elements(*fault))
+        assert "the table is that of before: params.yaml" in browser.find_element(*fault).text
+        assert list_names(browser) == ["common", "x", "y"]
+        assert browser.execute_script("return window.isSame")
+        assert read_faults(browser) == []

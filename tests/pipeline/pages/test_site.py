@@ -76,8 +76,16 @@ def test_nothing_is_asked_of_a_network(reported: Checkout, force: Force) -> None
     for path in folder.rglob("*.html"):
         text = path.read_text()
         assert "default-src &#39;none&#39;" in text or "default-src 'none'" in text
+        assert not [word for word in ("connect-src", "live") if word in text]
         addresses = set(re.findall(r"https?://[^\"' ]+", text))
         assert addresses <= {"https://vega.github.io/schema/vega-lite/v6.json"}, path
+
+
+def test_only_pages_that_are_served_show_what_runs(reported: Checkout, force: Force) -> None:
+    folder = write(reported, force)
+    assert sorted(path.name for path in (folder / "assets").iterdir()) == [
+        "charts.js", "index.js", "page.css", "vega-lite.min.js", "vega.min.js"
+    ]  # fmt: skip
 
 
 def test_table_has_what_two_experiments_are_compared_by(reported: Checkout, force: Force) -> None:

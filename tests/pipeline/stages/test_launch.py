@@ -17,7 +17,7 @@ import pytest
 from common.model import ConvNet
 from common.saved_model import read_model
 from pipeline.stages.task import Task
-from pipeline.workspace import read_json, write_json
+from pipeline.workspace import LOCK, read_json, write_json
 from tests.checkouts import ROOT, Checkout, make_checkout
 from tests.datasets import make_dataset, write_dataset
 from tests.flows.commands import wait_until
@@ -124,6 +124,7 @@ def _start(task: Task) -> Iterator[subprocess.Popen[str]]:
     shutil.rmtree(task.target_dir)
     task.target_dir.mkdir()
     write_json(task.target_dir / "task.json", asdict(task))
+    (task.target_dir / LOCK).touch()  # which `force stage` holds
     try:
         with start_stage(task.target, Path(task.root), also=[ROOT]) as process:
             yield process
@@ -245,6 +246,7 @@ def test_stage_of_processes_that_are_killed_again_and_again_leaves_what_it_would
         assert process.returncode == 0, f"killed at {moments}: {log}"
     assert _read_results(task) == whole, f"killed at {moments}"
     assert read_json(task.target_dir / "facts.json")
+    assert (task.target_dir / LOCK).exists()
 
 
 def test_results_are_written_anew_when_a_process_is_killed_after_they_were(checkout: Checkout) -> None:
