@@ -264,7 +264,8 @@ class DataModule:
         pairs = writer.find_duplicates()
         if not pairs:
             return
-        found = f"samples of different splits have the same inputs: {_list_pairs(pairs)}"
+        made = " after data.transforms" if self.config.transforms else ""
+        found = f"samples of different splits have the same inputs{made}: {_list_pairs(pairs)}"
         if self.config.duplicates == "warn":
             log.warning(found)
             return

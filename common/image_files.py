@@ -1,6 +1,7 @@
 """Images in the bytes of a file, as arrays of one size."""
 
 import io
+import re
 import warnings
 from collections.abc import Iterable
 
@@ -67,7 +68,7 @@ def _decode_mask(name: str, content: bytes, size: tuple[int, int] | None) -> np.
         with Image.open(io.BytesIO(content)) as image:
             numbers = np.asarray(image.resize(size[::-1], Image.Resampling.NEAREST) if size else image)
     except _UNREADABLE as error:
-        raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
+        raise BadSourceError(f"'{name}' is no image that can be read: {_explain(error)}") from error
     if numbers.ndim != 2:
         raise BadSourceError(f"the mask '{name}' has {numbers.shape[2]} channels, wanted one number a pixel")
     return numbers.astype(np.int64)
@@ -86,4 +87,9 @@ def _decode(name: str, content: bytes, colours: str, size: int | None) -> tuple[
     except BadSourceError:
         raise
     except _UNREADABLE as error:
-        raise BadSourceError(f"'{name}' is no image that can be read: {error}") from error
+        raise BadSourceError(f"'{name}' is no image that can be read: {_explain(error)}") from error
+
+
+def _explain(error: Exception) -> str:
+    """Return what Pillow says, without the address of what it was given."""
+    return re.sub(r" <_io\.BytesIO object at \w+>", "", str(error))

@@ -1,11 +1,17 @@
 """Files in a folder, perhaps one per class, below folders of splits or not."""
 
+import errno
 import os
+import re
 from collections.abc import Iterator
+from functools import cache
 from typing import BinaryIO
 
 from common.dataset import SPLITS
 from common.samples import BadSourceError
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_KEPT_BY_DVC = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 
 
 def list_labelled_files(root: str, endings: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
@@ -32,13 +38,32 @@ def list_files(root: str, endings: tuple[str, ...]) -> Iterator[tuple[str, str]]
 
 
 def open_inside(root: str, name: str) -> BinaryIO:
-    """Open a file below a folder. Raises BadSourceError where it is elsewhere, or cannot be opened."""
+    """Open a file below a folder. Raises BadSourceError where it is elsewhere, or cannot be opened.
+
+    A link counts where it leads; those by which DVC puts what it keeps into the folder may lead out.
+    """
     if name.startswith("/") or ".." in name.split("/"):
         raise BadSourceError(f"'{name}' leads out of '{root}'")
+    path = f"{root}/{name}"
+    check_link(root, os.path.dirname(path))
     try:
-        return open(f"{root}/{name}", "rb")  # whoever asks closes it
+        return os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | _NO_LINK), "rb")  # whoever asks closes it
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise BadSourceError(f"'{name}' cannot be read: {error.strerror}") from error
+    check_link(root, path)
+    try:
+        return open(path, "rb")
     except OSError as error:
         raise BadSourceError(f"'{name}' cannot be read: {error.strerror}") from error
+
+
+@cache
+def check_link(root: str, path: str) -> None:
+    """Raise BadSourceError where a path below `root` is a link that leads out of it, and not to what DVC keeps."""
+    target, folder = os.path.realpath(path), os.path.realpath(root)
+    if target != folder and not target.startswith(f"{folder}/") and not _KEPT_BY_DVC.search(target):
+        raise BadSourceError(f"'{os.path.relpath(path, root)}' is a link that leads out of '{root}'")
 
 
 def _list_splits(root: str) -> list[str]:

@@ -19,7 +19,8 @@ def import_extra(package: str, extra: str) -> Any:
         if isinstance(error, ModuleNotFoundError) and error.name == package:
             message = f"this model file wants the package '{package}'; make extras NAMES={extra}"
             raise ModelFileError(message) from error
-        raise ModelFileError(f"the package '{package}' cannot be imported: {first_line(error)}") from error
+        wanted = "; it wants a torchvision of the same build as torch" if "torchvision" in str(error) else ""
+        raise ModelFileError(f"the package '{package}' cannot be imported: {first_line(error)}{wanted}") from error
 
 
 def read_verified(path: Path, sha256: str) -> BytesIO:

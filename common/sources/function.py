@@ -31,7 +31,7 @@ class Function(Source):
         """Yield samples as the function does. Raises BadSourceError for anything else."""
         function = self._import()
         made = function(**convert_arguments(function, self.arguments))
-        for samples in [made] if isinstance(made, Samples) or not isinstance(made, Iterable) else made:
+        for samples in [made] if isinstance(made, Samples | Mapping) or not isinstance(made, Iterable) else made:
             if not isinstance(samples, Samples):
                 raise BadSourceError(f"{self.call} gives {type(samples).__name__}, wanted common.samples.Samples")
             yield samples

@@ -17,6 +17,7 @@ from torch import Tensor
 from common.config import DataPath
 from common.csv_files import read_csv
 from common.dataset import hash_file
+from common.labelled_files import check_link
 from common.samples import BadSourceError, Samples, Source
 
 _BLOCK_BYTES = 2**24  # of text that are parsed at once
@@ -236,6 +237,8 @@ def _list_files(path: Path) -> list[Path]:
         raise BadSourceError(f"there is no '{path}'")
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     files = [file for file in files if not file.name.startswith((".", "_"))]
+    for file in files if path.is_dir() else ():
+        check_link(str(path), str(file))
     strange = [file for file in files if file.suffix.lower() not in _KINDS]
     if strange or not files:
         found = f"'{strange[0]}'" if strange else f"nothing in '{path}'"

@@ -77,7 +77,7 @@ def test_file_of_an_argument_is_found_and_described(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("what", "kind"), [(3, "int"), ([1], "int"), (None, "NoneType"), ({"a": 1}, "str")])
+@pytest.mark.parametrize(("what", "kind"), [(3, "int"), ([1], "int"), (None, "NoneType"), ({"a": 1}, "dict")])
 def test_anything_but_samples_is_refused(what: Any, kind: str) -> None:
     with pytest.raises(BadSourceError) as caught:
         list(Function("shapes:give_rows", {"what": what}).parts())
