@@ -1,6 +1,7 @@
 """Where outs of stages are: in the workspace, in DVC's cache, or among what jobs handed on for the report."""
 
 import json
+import re
 import shutil
 import struct
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ PERFORMANCE = "outputs/evaluate/performance.json"
 CONFUSION = "outputs/evaluate/confusion.csv"
 REPORTED = {HISTORY: "train", PREDICTIONS: "evaluate", PERFORMANCE: "evaluate", CONFUSION: "evaluate"}
 
+_HASH = re.compile(r"[0-9a-f]{32}")
 _MAX_BYTES = 2**24  # of a file that is handed on
 
 
@@ -54,6 +56,11 @@ class OutFinder:
             return self._root / path
         return self._cache.object_path(md5) if self._cache.has(md5) else self._handed_on.get(md5)
 
+    def list_hashes(self, experiments: Iterable[str]) -> list[str]:
+        """Return the hashes of all outs of some experiments."""
+        hashes = (self.hash(experiment, out) for experiment in experiments for out in REPORTED)
+        return [md5 for md5 in hashes if md5]
+
     def hash(self, experiment: str, out: str) -> str | None:
         """Return the hash that dvc.lock records of an out; None where it records none."""
         return self._planner.recorded_outs(self._ownership.effective(experiment, REPORTED[out])).get(out)
@@ -78,9 +85,18 @@ def hand_on_file(path: Path, target: Path, *, is_scores: bool) -> None:
             shutil.copyfile(path, target)
 
 
+def carry_on(handed_on: Mapping[str, Path], hashes: Iterable[str], folder: Path) -> None:
+    """Copy into `folder` what was handed on of these outs, for reports of later runs."""
+    for md5 in hashes:
+        if md5 in handed_on:
+            (target := folder / "carried" / "outs" / md5).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(handed_on[md5], target)
+
+
 def read_handed_on(folder: Path) -> dict[str, Path]:
     """Return hash → file of what jobs left below `folder`."""
-    return {path.name: path for path in sorted(folder.glob("*/outs/*")) if path.is_file() and not path.is_symlink()}
+    files = (path for path in sorted(folder.glob("*/outs/*")) if _HASH.fullmatch(path.name) and not path.is_symlink())
+    return {path.name: path for path in files if path.is_file() and path.stat().st_size <= 2 * _MAX_BYTES}
 
 
 def _copy_scores(path: Path, target: Path) -> None:

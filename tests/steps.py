@@ -57,6 +57,10 @@ class Step:
             outputs[name] = "\n".join(value)
         return outputs
 
+    def clear_summary(self) -> None:
+        """Forget the summary."""
+        self._summary.unlink(missing_ok=True)
+
     @property
     def summary(self) -> str:
         """The summary of the job, as a reader sees it: entities are characters."""

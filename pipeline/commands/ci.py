@@ -12,7 +12,7 @@ COMMANDS = {
     "image": "Build the image that the jobs of a push run in, unless it is there.",
     "experiment": "Run one entry of a matrix in containers, and collect what it left.",
     "results": "Commit the results of all experiments of a push to its branch.",
-    "last-run": "Find the run that the results of a pull request's branch are from.",
+    "last-run": "Find the runs that trained a branch before.",
     "report": "Comment the metrics on the pull requests of a branch.",
     "gate": "Fail when an experiment did.",
     "verdict": "Say on GitHub how a push ended, on its commit and on its results.",

@@ -22,7 +22,7 @@ from pipeline.errors import ConfigError, PublishError, ToolError
 from pipeline.escaping import escape_cell
 from pipeline.events import Event, OpenPullRequest
 from pipeline.experiments import Experiment
-from pipeline.outs import read_handed_on
+from pipeline.outs import carry_on, read_handed_on
 from pipeline.ownership import STAGES
 from pipeline.project import Project, find_project
 from pipeline.reports.branch import render_branch
@@ -44,20 +44,22 @@ from pipeline.tools import actions, git
 
 _MAX_SUMMARY_BYTES = 900_000  # GitHub takes a mebibyte
 _MAX_GATES = 20
+_FOLDER = click.Path(file_okay=False, path_type=Path)
 _SOURCES = re.compile(r"(common|experiments)/|params\.yaml$")
 _GENERATED = re.compile(r"(^|/)(outputs/|dvc\.lock$|dvc\.yaml$)")
 
 
 @click.command()
-@click.option("--results", type=click.Path(file_okay=False, path_type=Path), help="What the jobs of this run left.")
+@click.option("--results", type=_FOLDER, help="What the jobs of this run left.")
+@click.option("--earlier", type=_FOLDER, help="What jobs and reports of earlier runs left.")
+@click.option("--evidence", type=_FOLDER, help="Where what the report read besides results goes, for later runs.")
 @click.option("--base", default="", help="Compare with where the branch left this one; else each pull request's.")
 @click.option("--comment/--no-comment", default=True, show_default=True, help="On the branch's pull requests.")
-def command(results: Path | None, base: str, comment: bool) -> None:
+def command(results: Path | None, earlier: Path | None, evidence: Path | None, base: str, comment: bool) -> None:
     """Compare the experiments that the branch changes with their parents, and with themselves before."""
     root = find_project(Path.cwd()).root
     event = read_event(os.environ)
-    # A pull request's run trains nothing: jobs of an earlier one may be behind what the branch has by now.
-    statuses = read_statuses(results) if results and results.is_dir() and event.name != "pull_request" else []
+    statuses = read_statuses(results) if results and results.is_dir() else []
     token = os.environ.get("GITHUB_TOKEN", "")
     tip = _find_tip(root, event, token)
     if tip is None:
@@ -67,9 +69,12 @@ def command(results: Path | None, base: str, comment: bool) -> None:
     pulls, refusal = _find_pull_requests(event) if is_commenting else ([], None)
     bases = {pull.number: base or pull.base_branch or event.default_branch for pull in pulls}
     shown = list(dict.fromkeys(bases.values())) or [base or event.base_branch or event.default_branch]
-    handed_on = read_handed_on(results) if results else {}
+    # Of earlier runs only this: their results may be behind what the branch has by now.
+    handed_on = {md5: path for folder in (earlier, results) if folder for md5, path in read_handed_on(folder).items()}
     reports = _build(root, tip, shown, statuses, handed_on, token)
     actions.add_summary(_join({name: render_branch(report, _MAX_SUMMARY_BYTES) for name, report in reports.items()}))
+    if evidence:
+        carry_on(handed_on, {md5 for report in reports.values() for md5 in report.hashes}, evidence)
     actions.write_output("gates", json.dumps(_list_failed(reports.values())))
     if refusal:
         raise refusal
@@ -267,6 +272,7 @@ class BranchReporter:
             digests=[self._digest(experiment, reporter.reader, found.findings) for experiment in shown.values()],
             outcomes=[outcome for outcome in found.outcomes if outcome.is_judged or outcome.experiment in self._ran],
             notes=found.notes,
+            hashes=sorted(reporter.hashes),
         )
 
     def _digest(self, experiment: Experiment, reader: ResultReader, findings: Sequence[Finding]) -> Digest:

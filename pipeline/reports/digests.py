@@ -57,6 +57,7 @@ class BranchReport:
     outcomes: Sequence[Outcome] = ()  # of gates
     notes: Sequence[str] = ()  # why there is no result, or no difference
     files: Sequence[tuple[str, int | None, int | None]] = ()  # path, lines added and taken away; None for no text
+    hashes: Sequence[str] = ()  # of the outs that it may have read
     commit: str = ""
     run_url: str = ""
 

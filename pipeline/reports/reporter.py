@@ -49,7 +49,8 @@ class ResultReader:
         self._index = project.index
         self.ownership: Ownership = project.ownership(dict(experiments))
         self._planner = project.planner(self.ownership)
-        self.find_out = OutFinder(project, self.ownership, self._planner, cache_of_outs, handed_on).find
+        self.outs = OutFinder(project, self.ownership, self._planner, cache_of_outs, handed_on)
+        self.find_out = self.outs.find
         self.read = cache(self._read)
         self.find_evidence = cache(self._find_evidence)
 
@@ -94,7 +95,9 @@ class Reporter:
         missing = tuple(sorted({*self._baselines.values()} - {""} - experiments.keys()))
         others = project.select(missing) if missing else {}
         others |= _find_sound(project, {gate.baseline for e in experiments.values() for gate in e.gates} - {"", PARENT})
-        self.reader = ResultReader(project, {**others, **experiments}, project.cache, handed_on)
+        known = {**others, **experiments}
+        self.reader = ResultReader(project, known, project.cache, handed_on)
+        self.hashes = set(self.reader.outs.list_hashes(known))  # of the outs that a report may read
 
     def build(self, before: Project | None = None, base: str = "") -> Report:
         """Return the report against baselines, and against `before`, the checkout of what is called `base`."""
@@ -133,6 +136,7 @@ class Reporter:
             if not there:
                 missing.append(f"{name} is not there at {base}, or not sound")
                 continue
+            self.hashes |= set(reader.outs.list_hashes([name]))
             results[title] = replace(reader.read(name), experiment=title)
             evidence[title] = reader.find_evidence(name)
         return results, evidence, missing

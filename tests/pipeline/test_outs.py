@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pipeline import outs
-from pipeline.outs import HISTORY, PREDICTIONS, OutFinder, hand_on, hand_on_file, read_handed_on
+from pipeline.outs import PREDICTIONS, OutFinder, carry_on, hand_on, hand_on_file, read_handed_on
 from pipeline.reports.scores import read_scores
 from tests.checkouts import Checkout
 from tests.recorded import read_lock, record, resolve, write_lock
@@ -102,7 +102,16 @@ def test_what_is_too_long_is_left_out(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_links_are_not_taken_from_jobs(tmp_path: Path) -> None:
     (tmp_path / "x/outs").mkdir(parents=True)
-    (tmp_path / "x/outs/real").write_bytes(b"")
-    (tmp_path / "x/outs/link").symlink_to("/etc/passwd")
-    assert read_handed_on(tmp_path).keys() == {"real"}
-    assert HISTORY in outs.REPORTED
+    for name in ("a" * 32, "b" * 31, "c" * 33, "D" * 32):
+        (tmp_path / "x/outs" / name).write_bytes(b"")
+    (tmp_path / "x/outs" / ("e" * 32)).symlink_to("/etc/passwd")
+    assert read_handed_on(tmp_path).keys() == {"a" * 32}
+
+
+def test_what_a_report_read_is_carried_on_to_the_next(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "now/x/outs").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "now/x/outs" / (name * 32)).write_text(name)
+    carry_on(read_handed_on(tmp_path / "now"), ["a" * 32, "c" * 32], tmp_path / "next")
+    found = read_handed_on(tmp_path / "next")
+    assert {md5: path.read_text() for md5, path in found.items()} == {"a" * 32: "a"}

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 REPOSITORY = {"default_branch": "main"}
 EVALUATE = "outputs/evaluate"
+PULL_REQUEST = {"number": 1, "head": {"ref": "topic"}, "base": {"ref": "main"}}
 
 
 class Lab:
@@ -85,6 +86,11 @@ class Lab:
         """Let the job of an experiment leave what is in the checkout."""
         status = Status(name, 1, (name,), word, "", message, log=log)
         write_status(status, self.checkout.root, self.results / name)
+
+    def forget_jobs(self) -> None:
+        """Let a run begin that has no jobs yet, and nothing in its summary."""
+        self.results.rename(self._folder / f"jobs{next(self._numbers)}")
+        self.step.clear_summary()
 
     def push_without_results(self) -> None:
         """Push to the branch what a person commits: no results of this branch."""
@@ -167,6 +173,12 @@ def test_what_jobs_hand_on_gives_intervals_curves_and_confusion(lab: Lab) -> Non
     assert 'x-axis ["8 as 1"]' in lab.step.summary
     assert "1 of 2 gates are not passed" in lab.step.summary
     assert json.loads(lab.step.outputs["gates"]) == ["x: accuracy >= 95 %: 0.9"]
+    evidence = lab.results.parent / "evidence"
+    assert lab.report("--evidence", str(evidence)).status == 0
+    lab.forget_jobs()
+    assert lab.report("--earlier", str(evidence), name="pull_request", pull_request=PULL_REQUEST).status == 0
+    assert "🟢 better in accuracy; ⚪ equivalent in cross_entropy" in lab.step.summary
+    assert "1 of 2 gates are not passed" in lab.step.summary
 
 
 def test_report_is_the_same_when_the_branch_has_the_results_already(lab: Lab) -> None:
