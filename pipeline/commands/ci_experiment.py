@@ -183,6 +183,8 @@ class Job:
 
     def _fetch_compared(self, run: Run) -> None:
         """Fetch the scores of parents: without them, no difference from these has an interval."""
+        if run.summary.failures or not any(stage.name == "evaluate" for stage in run.stages):
+            return
         finder = self._make_finder(run)
         names = [name for name in _list_compared(run) if finder.hash(name, PREDICTIONS)]
         missing = [run.ownership.effective(name, "evaluate") for name in names if not finder.find(name, PREDICTIONS)]

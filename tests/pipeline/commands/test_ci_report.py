@@ -181,6 +181,67 @@ def test_what_jobs_hand_on_gives_intervals_curves_and_confusion(lab: Lab) -> Non
     assert "1 of 2 gates are not passed" in lab.step.summary
 
 
+def test_what_changed_and_what_it_took_is_told(lab: Lab) -> None:
+    lab.checkout.git("checkout", "--quiet", "main")
+    for name, seconds, gpus in (("common", 60, []), ("x", 3600, ["H100", "H100"])):
+        stage = {"wall_time_s": seconds, "peak_memory_mib": 1024 + seconds, "gpus": gpus, "num_cpus": 2}
+        stages = dict.fromkeys(("prepare", "train", "evaluate") if name == "common" else ("train", "evaluate"), stage)
+        lab.checkout.write(f"{folder_of(name)}/outputs/costs.json", json.dumps({"version": 1, "stages": stages}))
+    push(lab.checkout)
+    lab.checkout.git("checkout", "--quiet", "-B", "topic")
+    costs = (lab.checkout.root / "experiments/x/outputs/costs.json").read_text()
+    lab.retrain("x", 7, 0.875)
+    lab.checkout.write("experiments/x/outputs/costs.json", costs)
+    lab.checkout.write("notes.md", "words")
+    push(lab.checkout, "topic")
+    assert lab.report().status == 0
+    summary = lab.step.summary
+    assert "**x: params changed**\n\n- train.epochs: 5 → 7\n" in summary
+    assert "files that changed (1)</summary>\n\n- experiments/x/experiment.yaml +1 −1\n" in summary
+    cost = "2.0 h (3 min), 4.00 GPU hours (no GPU), 4,624 MiB at most (1,084 MiB at most)"
+    assert f"**x: cost** (in brackets: common): {cost}" in summary
+    lab.retrain("x", 8, None)
+    push(lab.checkout, "topic")
+    lab.step.clear_summary()
+    assert lab.report().status == 0
+    assert "- **x** has no present result\n" in lab.step.summary
+    assert 'x: train<br/>out of date"' in lab.step.summary
+    assert "**x: cost**" not in lab.step.summary
+
+
+def test_gate_that_is_new_is_judged_where_nothing_was_trained(lab: Lab) -> None:
+    lab.checkout.experiment("x", "params: {train: {epochs: 5}}\ngates: [accuracy >= 0.9, accuracy no worse than y]\n")
+    lab.checkout.experiment("y", "params: {train: {epoch: 9}}\n")
+    push(lab.checkout, "topic")
+    assert lab.report().status == 0
+    assert json.loads(lab.step.outputs["gates"]) == [
+        "x: accuracy >= 0.9: 0.75",
+        "x: accuracy no worse than y: 'y' has faults: nothing compares with it",
+    ]
+    assert "2 of 2 gates are not passed" in lab.step.summary
+
+
+def test_a_stage_that_a_job_ran_for_others_does_not_make_it_their_evaluation(lab: Lab) -> None:
+    status = Status("y-prepare", 1, ("y:prepare",), "ok", "", stages={"y:prepare": "done"})
+    write_status(status, lab.checkout.root, lab.results / "y-prepare")
+    push(lab.checkout, "topic")
+    assert lab.report().status == 0
+    assert "**y**" not in lab.step.summary
+
+
+@pytest.mark.parametrize("content", ["actual,predicted\n8,1\n8", "actual\n8", "\x00", ""])
+def test_damaged_confusions_do_no_harm(lab: Lab, content: str) -> None:
+    lab.retrain("x", 7, 0.9)
+    lab.checkout.write("experiments/x/outputs/evaluate/confusion.csv", content)
+    leave(lab.checkout, "x", 0.9, 0.5)
+    push(lab.checkout, "topic")
+    lab.hand_on("x")
+    project, ownership = resolve(lab.checkout)
+    hand_on(OutFinder(project, ownership, project.planner(ownership), project.cache), ["x"], lab.results / "x/outs")
+    ended = lab.report()
+    assert (ended.status, "as None" in lab.step.summary) == (0, False)
+
+
 def test_report_is_the_same_when_the_branch_has_the_results_already(lab: Lab) -> None:
     lab.retrain("x", 7, 0.875)
     push(lab.checkout, "topic")
