@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,6 +39,7 @@ def command(port: int, host: str) -> None:
             if not server.is_local:
                 click.echo("warning: whoever reaches this address reads metrics, params and logs", err=True)
             try:
-                server.serve_forever()
+                with suppress(KeyboardInterrupt):  # that is how it ends
+                    server.serve_forever()
             finally:
                 stop.set()
