@@ -1,5 +1,6 @@
 """Where outs of stages are: in the workspace, in DVC's cache, or among what jobs handed on for the report."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -54,7 +55,12 @@ class OutFinder:
         path = f"{stage.folder}/{out}"
         if self._index.exists(path) and self._index.md5(path) == md5:
             return self._root / path
-        return self._cache.object_path(md5) if self._cache.has(md5) else self._handed_on.get(md5)
+        return self._cache.object_path(md5) if self._cache.has(md5) else self._find_handed_on(md5, out)
+
+    def _find_handed_on(self, md5: str, out: str) -> Path | None:
+        """Return what a job handed on; what it gives whole has to be what the hash says."""
+        path = self._handed_on.get(md5)
+        return path if path and (out == PREDICTIONS or _hash_file(path) == md5) else None
 
     def list_hashes(self, experiments: Iterable[str]) -> list[str]:
         """Return the hashes of all outs of some experiments."""
@@ -97,6 +103,10 @@ def read_handed_on(folder: Path) -> dict[str, Path]:
     """Return hash → file of what jobs left below `folder`."""
     files = (path for path in sorted(folder.glob("*/outs/*")) if _HASH.fullmatch(path.name) and not path.is_symlink())
     return {path.name: path for path in files if path.is_file() and path.stat().st_size <= 2 * _MAX_BYTES}
+
+
+def _hash_file(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _copy_scores(path: Path, target: Path) -> None:

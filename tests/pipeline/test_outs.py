@@ -7,11 +7,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pipeline import outs
-from pipeline.outs import PREDICTIONS, OutFinder, carry_on, hand_on, hand_on_file, read_handed_on
+from pipeline.outs import PERFORMANCE, PREDICTIONS, OutFinder, carry_on, hand_on, hand_on_file, read_handed_on
 from pipeline.reports.scores import read_scores
 from tests.checkouts import Checkout
 from tests.recorded import read_lock, record, resolve, write_lock
-from tests.reported import leave
+from tests.reported import leave, settle
 
 
 @pytest.fixture
@@ -70,6 +70,17 @@ def test_what_is_handed_on_stands_for_the_out_of_that_hash(left: Checkout, tmp_p
     found = make_finder(left, handed).find("x", PREDICTIONS)
     assert found == folder / read_md5(left)
     assert read_scores(found, 0).by_seed[0]["correct"].mean() == 0.8
+
+
+def test_what_is_handed_on_is_not_taken_for_another_out(left: Checkout, tmp_path: Path) -> None:
+    left.write("experiments/x/outputs/evaluate/performance.json", '{"latency_ms": 3}')
+    settle(left, "x", "experiments/x")
+    path, md5 = left.root / "experiments/x" / PERFORMANCE, make_finder(left).hash("x", PERFORMANCE)
+    assert md5
+    path.rename(tmp_path / md5)
+    assert make_finder(left, {md5: tmp_path / md5}).find("x", PERFORMANCE) == tmp_path / md5
+    (tmp_path / md5).write_text('{"latency_ms": 1}')
+    assert make_finder(left, {md5: tmp_path / md5}).find("x", PERFORMANCE) is None
 
 
 def test_of_predictions_only_scores_are_handed_on(tmp_path: Path) -> None:
