@@ -10,8 +10,7 @@ from typing import BinaryIO
 from common.dataset import SPLITS
 from common.samples import BadSourceError
 
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_KEPT_BY_DVC = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
+_KEPT_BY_DVC = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")  # of any version
 
 
 def list_labelled_files(root: str, endings: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
@@ -47,7 +46,7 @@ def open_inside(root: str, name: str) -> BinaryIO:
     path = f"{root}/{name}"
     check_link(root, os.path.dirname(path))
     try:
-        return os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | _NO_LINK), "rb")  # whoever asks closes it
+        return open(path, "rb", opener=_open_no_link)  # whoever asks closes it
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise BadSourceError(f"'{name}' cannot be read: {error.strerror}") from error
@@ -56,6 +55,10 @@ def open_inside(root: str, name: str) -> BinaryIO:
         return open(path, "rb")
     except OSError as error:
         raise BadSourceError(f"'{name}' cannot be read: {error.strerror}") from error
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 @cache

@@ -9,7 +9,8 @@ def find_inside(folder: Path, name: str) -> Path:
     Raises ValueError for a name that leads out of the folder, also by a link, and where there is no such file.
     """
     pure = PurePosixPath(name)
-    if not name or "\\" in name or "\0" in name or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0]:
+    parts = pure.parts or ("..",)  # "." is the folder itself
+    if not name or "\\" in name or "\0" in name or pure.is_absolute() or ".." in parts or ":" in parts[0]:
         raise ValueError(f"it names '{name}', which is no file of its folder")
     path = folder / pure
     check_inside(folder, path)

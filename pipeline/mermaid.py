@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from itertools import pairwise
+from itertools import chain, count, pairwise
 from typing import Any
 
 _MAX_POINTS = 60  # of a curve: Mermaid draws no more legibly
@@ -40,10 +40,11 @@ def draw_bars(title: str, counts: Sequence[tuple[str, int]], axis: str) -> str:
     labels: dict[str, None] = {}
     for name, _ in shown:
         label = _clean(name) or "?"
-        labels[label if label not in labels else f"{label} {len(labels) + 1}"] = None  # equal ones would be one bar
+        more = (f"{label} {number}" for number in count(2))
+        labels[next(free for free in chain([label], more) if free not in labels)] = None  # equal ones would be one bar
     names = ", ".join(f'"{label}"' for label in labels)
-    numbers = ", ".join(str(count) for _, count in shown)
-    y_axis = f'    y-axis "{axis}" 0 --> {max(1, *(count for _, count in shown))}'
+    numbers = ", ".join(str(number) for _, number in shown)
+    y_axis = f'    y-axis "{axis}" 0 --> {max(1, *(number for _, number in shown))}'
     return _chart(title, [f"    x-axis [{names}]", y_axis, f"    bar [{numbers}]"])
 
 

@@ -86,7 +86,18 @@ def _find_fault(name: str, content: bytes) -> str:
         return "cannot be read"
     if name == "certificate" and is_older(document):
         return ""  # its metrics can be read all the same
+    if b"\\u" in content and not _is_text(document):
+        return "has a name that is no text"
     return next(iter(find_faults(name, document)), "") or _find_infinite(name, document)
+
+
+def _is_text(document: Any) -> bool:
+    """Say whether all texts of a document can be written: halves of a pair of characters cannot."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parse(name: str, content: bytes) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MISSED = "not passed: "  # how a verdict on gates begins
 CONTEXT = "force/experiments"  # the name under which it is said
 
 
@@ -22,7 +23,7 @@ def judge(own: Verdict, debts: Sequence[str], missed: Sequence[str] = ()) -> Ver
     is made good by results, whoever brings them. Gates that its results miss, `missed`, are made good by other results.
     """
     if missed:
-        return Verdict("failure", f"not passed: {'; '.join(missed)}", own.url)
+        return Verdict("failure", f"{MISSED}{'; '.join(missed)}", own.url)
     if not debts:
         return Verdict("success", "all that the branch changes has its results", own.url)
     if own.state in ("failure", "error"):

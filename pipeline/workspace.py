@@ -68,9 +68,9 @@ class Workspace:
     def is_held(self) -> bool:
         """Say whether somebody works in the partial folder."""
         try:
-            descriptor = os.open(self.partial / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return False
+            descriptor = os.open(self.partial / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:  # where it may not be opened, nobody can tell
+            return error.errno in (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:  # held; or there are no locks here, and nobody can tell

@@ -20,7 +20,7 @@ _ALSO_FINE = {"report": "cancelled"}
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--entries", default="", help="The names of all jobs that were planned, separated by spaces.")
 @click.option("--faults", default=0, help="How many faults the plan found in what was changed.")
-@click.option("--gates", default="[]", help="The gates of experiments that are not passed, a JSON list of lines.")
+@click.option("--gates", default="", help="What the report says of the gates of experiments, as JSON.")
 @click.option("--needs", default="{}", help="The `needs` of GitHub Actions, as JSON: how the jobs around them ended.")
 def command(folder: Path, entries: str, faults: int, gates: str, needs: str) -> None:
     """Read what the jobs left in FOLDER; exit with 7 where one failed, or left nothing, or was not planned, or a gate
@@ -39,7 +39,7 @@ def command(folder: Path, entries: str, faults: int, gates: str, needs: str) -> 
     }
     if faults:
         failed["plan"] = f"left out what has faults ({faults}); its job names them"
-    missed = read_gates(gates)
+    missed, _ = read_gates(gates)
     for gate in missed:
         actions.annotate("error", f"not passed: {gate}")
     for name, reason in failed.items():
@@ -54,10 +54,14 @@ def command(folder: Path, entries: str, faults: int, gates: str, needs: str) -> 
     click.echo(verdict)
 
 
-def read_gates(text: str) -> list[str]:
-    """Return the lines in the output `gates` of the report. Raises UsageError for what is no list."""
-    with suppress(ValueError):
-        lines = json.loads(text or "[]")
-        if isinstance(lines, list):
-            return [str(line) for line in lines]
-    raise UsageError(f"--gates is no JSON list: {text[:80]!r}", "force ci report writes it")
+def read_gates(text: str) -> tuple[list[str], list[str]]:
+    """Return what the output `gates` of the report says: a line for each gate that is missed, and for each passed.
+
+    Nothing of an empty text: there was no report. Raises UsageError for what the report does not write.
+    """
+    if not text:
+        return [], []
+    with suppress(ValueError, TypeError, KeyError):
+        gates = json.loads(text)
+        return [str(line) for line in gates["missed"]], [str(line) for line in gates["passed"]]
+    raise UsageError(f"--gates is none of the report: {text[:80]!r}", "force ci report writes it")

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -37,7 +37,7 @@ from pipeline.reports.digests import (
     read_mistakes,
 )
 from pipeline.reports.findings import Finding
-from pipeline.reports.gating import describe_missed
+from pipeline.reports.gating import describe_gate, describe_missed
 from pipeline.reports.reporter import Reporter, ResultReader, title_of
 from pipeline.statuses import Status, collect_files, lay_over, read_statuses
 from pipeline.tools import actions, git
@@ -75,7 +75,7 @@ def command(results: Path | None, earlier: Path | None, evidence: Path | None, b
     actions.add_summary(_join({name: render_branch(report, _MAX_SUMMARY_BYTES) for name, report in reports.items()}))
     if evidence:
         carry_on(handed_on, {md5 for report in reports.values() for md5 in report.hashes}, evidence)
-    actions.write_output("gates", json.dumps(_list_failed(reports.values())))
+    actions.write_output("gates", json.dumps(_describe_gates(list(reports.values()))))
     if refusal:
         raise refusal
     if is_commenting:
@@ -105,11 +105,13 @@ def _build(
     return reports
 
 
-def _list_failed(reports: Iterable[BranchReport]) -> list[str]:
-    """Return the gates that are not passed, a line each."""
-    outcomes = dict.fromkeys(outcome for report in reports for outcome in report.outcomes if not outcome.is_passed)
-    lines = [describe_missed(outcome) for outcome in outcomes]
-    return lines[:_MAX_GATES] + ([f"and {len(lines) - _MAX_GATES} more"] if len(lines) > _MAX_GATES else [])
+def _describe_gates(reports: Sequence[BranchReport]) -> dict[str, list[str]]:
+    """Return a line for each gate that is not passed, and the names of those that are."""
+    outcomes = dict.fromkeys(outcome for report in reports for outcome in report.outcomes)
+    missed = [describe_missed(outcome) for outcome in outcomes if not outcome.is_passed]
+    missed += [f"gates could not be judged: {report.gates_fault}" for report in reports if report.gates_fault]
+    missed = missed[:_MAX_GATES] + ([f"and {len(missed) - _MAX_GATES} more"] if len(missed) > _MAX_GATES else [])
+    return {"missed": missed, "passed": [describe_gate(outcome) for outcome in outcomes if outcome.is_passed]}
 
 
 def _find_tip(root: Path, event: Event, token: str) -> str | None:
@@ -237,6 +239,7 @@ class BranchReporter:
                 report = self._compare(report, shown)
         except ConfigError as error:
             problems += error.problems
+            report = replace(report, gates_fault=str(error.problems[0]))
         told = [*filter(None, [fault]), *map(str, dict.fromkeys(problems))]
         return replace(report, faults=told, files=self._list_files(tip))
 
@@ -279,7 +282,8 @@ class BranchReporter:
         name, parent = experiment.name, experiment.parent
         earlier = self._find_earlier(name) or parent
         title = title_of(name, self._base)
-        compared = [name, parent.name] if parent else [name]
+        is_parent_present = parent is not None and not reader.find_staleness(parent.name, "train")
+        compared = [name, parent.name] if parent and is_parent_present else [name]
         root, ownership = self._project.root, reader.ownership
         stale = {stage for stage in STAGES if reader.find_staleness(name, stage)}
         return Digest(
@@ -292,7 +296,7 @@ class BranchReporter:
             earlier.name if earlier else "",
             # What an earlier state took and learned is not to stand for the present one.
             None if stale else read_cost(root, name, ownership),
-            read_cost(root, parent.name, ownership) if parent else None,
+            read_cost(root, parent.name, ownership) if parent and is_parent_present else None,
             {} if "train" in stale else read_curves(reader.find_out, compared),
             () if "evaluate" in stale else read_mistakes(reader.find_out, name),
             list_uses(name, ownership, collect_states(self._statuses), stale),

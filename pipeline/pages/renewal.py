@@ -4,13 +4,13 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pipeline.errors import ConfigError, ForceError
 from pipeline.experiments import COMMON
 from pipeline.history import History
-from pipeline.ownership import STAGES, folder_of
+from pipeline.ownership import STAGES, Ownership, folder_of
 from pipeline.pages.site import Site
 from pipeline.project import Project
 from pipeline.reports.reporter import Reporter
@@ -41,15 +41,19 @@ class Renewer:
         self._read_history = read_history
         self._project = Project(root)
         self._built: dict[str, tuple[int, ...]] = {}  # of which files the pages were made
+        self._inputs: set[str] = set()  # paths of what stages depend on
 
     def build(self) -> None:
         """Write pages of the files as they are now. Raises ForceError, and keeps the old ones, where that fails."""
-        self._built = sign_files(self._project.root)
+        self._built = sign_files(self._project.root, self._inputs)
         self._project.refresh()
         experiments, faults = self._project.select_sound()
         if COMMON not in experiments:
             raise ConfigError([problem for problems in faults.values() for problem in problems])
-        report = Reporter(self._project, experiments).build()
+        reporter = Reporter(self._project, experiments)
+        report = reporter.build()
+        self._inputs = list_inputs(reporter.reader.ownership, experiments)
+        self._built = sign_files(self._project.root, self._inputs) | self._built  # what was before it was read
         new = self._folder / str(self.version + 1)
         Site(self._project, experiments, report, self.version + 1).write(new, self._read_history(self._project.root))
         self._project.index.save()
@@ -64,7 +68,7 @@ class Renewer:
         """Write the pages anew whenever files have changed and then rest, until `stop` is set."""
         seen = self._built
         while not stop.wait(_INTERVAL_S):
-            before, seen = seen, sign_files(self._project.root)
+            before, seen = seen, sign_files(self._project.root, self._inputs)
             if seen != before or seen == self._built:
                 continue
             started = time.monotonic()
@@ -80,10 +84,16 @@ class Renewer:
             self.faults = [f"the table is that of before: {type(error).__name__}: {error}"]
 
 
-def sign_files(root: Path) -> dict[str, tuple[int, ...]]:
+def list_inputs(ownership: Ownership, experiments: Iterable[str]) -> set[str]:
+    """Return the files that stages depend on, and the files and folders of raw data, by their paths in the checkout."""
+    stages = [ownership.effective(name, stage) for name in experiments for stage in STAGES]
+    return {path for stage in stages for path in (*stage.files, *stage.data)}
+
+
+def sign_files(root: Path, inputs: Iterable[str] = ()) -> dict[str, tuple[int, ...]]:
     """Return what tells whether a page would be another one: path → what changes with the file."""
     found: dict[str, tuple[int, ...]] = {}
-    for path in _list_files(root):
+    for path in (*_list_files(root), *(f"{root}/{path}" for path in inputs)):
         try:
             status = os.stat(path)
         except OSError:
@@ -94,6 +104,7 @@ def sign_files(root: Path) -> dict[str, tuple[int, ...]]:
 
 def _list_files(root: Path) -> Iterator[str]:
     """Yield the files of experiments themselves, and those that say how their stages ended."""
+    yield from (f"{root}/.git/{name}" for name in ("HEAD", "logs/HEAD"))  # which commits there are
     names = [entry.name for entry in _scan(root / "experiments") if entry.is_dir()]
     for folder in (root, *(root / folder_of(name) for name in (COMMON, *names))):
         yield from (entry.path for entry in _scan(folder) if entry.name.endswith((".yaml", ".lock", ".py")))

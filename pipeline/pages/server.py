@@ -4,7 +4,7 @@ import ipaddress
 import json
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -57,7 +57,10 @@ class PageServer(ThreadingMixIn, TCPServer):
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise UsageError(f"nothing can be served on {host} port {port}: {reason.lower()}", hint) from None
+        self.names = {"localhost"}
         self.is_local = ipaddress.ip_address(str(self.server_address[0]).partition("%")[0]).is_loopback
+        if not self.is_local:
+            self.names |= {host.lower(), socket.gethostname().lower()}
 
     @property
     def url(self) -> str:
@@ -79,12 +82,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with a page, what stands beside it, or the live figures."""
-        if self.server.is_local and not is_local_name(self.headers.get("Host", "")):
+        if not is_own_name(self.headers.get("Host", ""), self.server.names, is_local=self.server.is_local):
             self._answer(HTTPStatus.MISDIRECTED_REQUEST, "text/plain", b"this server has another name\n")
             return
         path = unquote(self.path.partition("?")[0]).removeprefix("/") or "index.html"
         if path == "live.json":
-            self._answer(HTTPStatus.OK, "application/json", json.dumps(self.server.read_live()).encode())
+            facts = json.dumps(self.server.read_live(), allow_nan=False)
+            self._answer(HTTPStatus.OK, "application/json", facts.encode())
             return
         try:
             file = find_inside(self.server.find_folder(), path)
@@ -105,16 +109,20 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-def is_local_name(host: str) -> bool:
-    """Say whether a Host header names this machine itself, on any port, as that of a tunnel.
+def is_own_name(host: str, names: Collection[str], *, is_local: bool) -> bool:
+    """Say whether a Host header names this server, on any port, as that of a tunnel: by `names`, or an address.
 
-    A name of somebody else's that leads here would let his pages read ours.
+    A name of somebody else's that leads here would let his pages read ours. `is_local`: only loopback addresses count.
 
-    >>> [is_local_name(host) for host in ("127.0.0.1:8642", "localhost:9000", "[::1]", "evil.example:8642", "", "[")]
-    [True, True, True, False, False, False]
+    >>> hosts = ("127.0.0.1:8642", "localhost:9000", "[::1]", "10.0.0.1", "evil.example:8642", "", "[")
+    >>> [is_own_name(host, ["localhost"], is_local=True) for host in hosts]
+    [True, True, True, False, False, False, False]
     """
     try:
         name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+        if name in names:
+            return True
+        address = ipaddress.ip_address(name)
     except ValueError:
         return False
+    return address.is_loopback or not is_local

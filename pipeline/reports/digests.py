@@ -55,6 +55,7 @@ class BranchReport:
     faults: Sequence[str] = ()
     failures: Sequence[Status] = ()
     outcomes: Sequence[Outcome] = ()  # of gates
+    gates_fault: str = ""  # why none could be judged
     notes: Sequence[str] = ()  # why there is no result, or no difference
     files: Sequence[tuple[str, int | None, int | None]] = ()  # path, lines added and taken away; None for no text
     hashes: Sequence[str] = ()  # of the outs that it may have read
@@ -80,14 +81,14 @@ def read_cost(root: Path, name: str, ownership: Ownership) -> Cost | None:
 
 def read_curves(find_out: Callable[[str, str], Path | None], names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """Return experiment → rows of its training; an experiment that inherits its training has none of its own."""
-    curves: dict[str, list[dict[str, Any]]] = {}
-    seen = set()
-    for name in names:
+    paths: dict[Path, str] = {}
+    for place, name in enumerate(names):
         path = find_out(name, HISTORY)
-        if path and path not in seen:
-            seen.add(path)
-            curves[name] = read_rows(path)
-    return curves
+        if path is None and not place:
+            return {}  # the others' are drawn beside the first one's
+        if path:
+            paths.setdefault(path, name)
+    return {name: read_rows(path) for path, name in paths.items()}
 
 
 def read_mistakes(find_out: Callable[[str, str], Path | None], name: str) -> list[tuple[str, str, int]]:

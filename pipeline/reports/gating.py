@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.errors import suggest
 from pipeline.gates import Gate
 from pipeline.results import Result, Row, format_delta
+from pipeline.validation import load_schema
 
 _SLACK = 1e-9  # of what the same numbers, computed otherwise, differ by
 _MAX_DEPTH, _INFINITE = 10, 1e300  # of a performance.json that is none of ours
@@ -58,7 +59,8 @@ def check_bound(gate: Gate, ours: Measured, performance: Mapping[str, Any] | Non
         known = [*ours.result.metrics, *measured]
         absent = "" if performance is not None else "; performance.json is not here: dvc pull brings it"
         there = suggest(gate.metric, known) or f"; there are {', '.join(sorted(ours.result.metrics))}"
-        is_judged = performance is not None or "." not in gate.metric
+        is_measured = gate.metric.partition(".")[0] in load_schema("performance")["properties"]
+        is_judged = performance is not None or not is_measured
         return _fail(gate, ours, f"there is no '{gate.metric}'{there}{absent}", is_judged=is_judged)
     if gate.is_percent and ours.unit != _FRACTION:
         return _fail(gate, ours, f"percents are of fractions, and '{gate.metric}' is none")
@@ -100,9 +102,14 @@ def check_no_worse(gate: Gate, ours: Measured, theirs: Measured, row: Row) -> Ou
     return Outcome(ours.result.experiment, gate, is_passed, f"{format_delta(delta)} against {other}")
 
 
+def describe_gate(outcome: Outcome) -> str:
+    """Return a line for a gate of an experiment."""
+    return f"{outcome.experiment}: {outcome.gate.text}"[:_MAX_LINE]
+
+
 def describe_missed(outcome: Outcome) -> str:
     """Return a line for a gate that is not passed."""
-    return f"{outcome.experiment}: {outcome.gate.text}: {outcome.text}"[:_MAX_LINE]
+    return f"{describe_gate(outcome)}: {outcome.text}"[:_MAX_LINE]
 
 
 def _fail(gate: Gate, ours: Measured, text: str, *, is_judged: bool = True) -> Outcome:

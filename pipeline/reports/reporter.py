@@ -172,8 +172,9 @@ def _find_sound(project: Project, names: set[str]) -> dict[str, Experiment]:
     found = {}
     for name in sorted(names):
         with suppress(ConfigError, UsageError):
-            project.ownership({name: project.experiments.get(name)})
-            found[name] = project.experiments.get(name)
+            experiment = project.experiments.get(name)
+            ResultReader(project, {name: experiment}, project.cache).find_staleness(name, "evaluate")  # reads its locks
+            found[name] = experiment
     return found
 
 

@@ -66,7 +66,7 @@ def list_commits(root: Path, revision: str, limit: int = 100) -> list[Commit]:
     """Return the newest commits of a revision, the newest first, of merges only what was merged into."""
     form = "%H%x00%ae%x00%ce%x00%s"
     args = ["git", "log", "--first-parent", f"--max-count={limit}", f"--format={form}", "--end-of-options", revision]
-    return [Commit(*line.split("\0")) for line in run(args, root).stdout.splitlines()]
+    return [Commit(*line.split("\0")) for line in run(args, root).stdout.split("\n") if line]
 
 
 def find_commit(root: Path, revision: str) -> str | None:
@@ -140,7 +140,16 @@ def list_changes(root: Path, patterns: Sequence[str]) -> list[Change]:
     """
     form = "--format=%H %cI %s"
     settings = ["-c", "log.showRoot=true", "-c", "log.showSignature=false"]
-    how = ["--first-parent", "-m", "--raw", "--no-abbrev", "--no-renames", "--relative", "--reverse"]
+    how = [
+        "--first-parent",
+        "--diff-merges=first-parent",
+        "-O/dev/null",
+        "--raw",
+        "--no-abbrev",
+        "--no-renames",
+        "--relative",
+        "--reverse",
+    ]
     args = ["git", *settings, "log", *how, "--encoding=UTF-8", form, "HEAD", "--", *patterns]
     changes: list[Change] = []
     for line in (read_output(args, root) or b"").decode(errors="replace").split("\n"):

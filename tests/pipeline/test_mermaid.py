@@ -138,8 +138,8 @@ def test_metric_of_every_other_epoch_is_drawn_where_it_is() -> None:
 
 
 def test_bars_begin_at_zero_and_equal_names_are_told_apart() -> None:
-    chart = draw_bars("x", [("ü", 10), ("a|", 9), ("a]", 8)], "samples")
-    assert read_lines(chart)[1] == 'x-axis ["ü", "a?", "a? 3"]'
+    chart = draw_bars("x", [("ü", 10), ("a|", 9), ("a]", 8), ("a? 3", 7)], "samples")
+    assert read_lines(chart)[1] == 'x-axis ["ü", "a?", "a? 2", "a? 3"]'
     assert 'y-axis "samples" 0 --> 10' in chart
 
 

@@ -101,7 +101,12 @@ def test_script_executes_nothing_when_its_variables_are_hostile(tmp_path: Path, 
     assert len(called) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "record", "script.sh"]
     words = TEXT.splitlines()[0].split()
-    known = {TEXT, TEXT.partition("/")[0], *words, *(f"/t e m p/{name}" for name in ("earlier", "out", "results"))}
+    known = {
+        TEXT,
+        TEXT.partition("/")[0],
+        *words,
+        *(f"/t e m p/{name}" for name in ("earlier", "evidence", "out", "results")),
+    }
     known.add("/t e m p/attempt/checkpoints")
     assert [word for word in called[0] if word not in known and not re.fullmatch(r"-{0,2}[\w-]*", word)] == []
 

@@ -22,7 +22,7 @@ def gate(force: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.Monkey
         entries: str = "",
         needs: dict[str, str] | None = None,
         faults: int = 0,
-        gates: str = "[]",
+        gates: str = "",
         **left: tuple[str, str],
     ) -> Ended:
         folder = tmp_path / "results"
@@ -117,15 +117,20 @@ def test_gate_is_red_for_a_job_alone_when_its_status_is_not_one_of_ours(
 
 
 def test_gate_is_red_when_a_gate_of_an_experiment_is_not_passed(gate: Callable[..., Ended]) -> None:
-    ended = gate("x", gates=json.dumps(["x: accuracy >= 1: 0.9"]), x=OK)
+    ended = gate("x", gates=json.dumps({"missed": ["x: accuracy >= 1: 0.9"], "passed": []}), x=OK)
     verdict = "all 1 jobs are fine, and 1 gate is not passed"
     assert (ended.status, ended.err) == (7, f"error: {verdict}\n  x: accuracy >= 1: 0.9\n")
     assert read_commands(ended.out) == [Command("error", {}, "not passed: x: accuracy >= 1: 0.9")]
-    both = gate("x y", gates=json.dumps(["x: a >= 1: 0", "y: a >= 1: 0"]), x=OK, y=("failed", "no data"))
+    both = gate(
+        "x y",
+        gates=json.dumps({"missed": ["x: a >= 1: 0", "y: a >= 1: 0"], "passed": []}),
+        x=OK,
+        y=("failed", "no data"),
+    )
     assert both.err.startswith("error: 1 of 2 jobs failed, and 2 gates are not passed\n  y: no data\n  x: a >= 1: 0\n")
 
 
-@pytest.mark.parametrize("gates", ["x", "{}", "1"])
-def test_gates_that_are_no_list_are_an_error(force: Callable[..., Ended], gates: str) -> None:
+@pytest.mark.parametrize("gates", ["x", "{}", "1", "[]"])
+def test_gates_that_no_report_wrote_are_an_error(force: Callable[..., Ended], gates: str) -> None:
     ended = force("ci", "gate", "nowhere", "--gates", gates)
-    assert (ended.status, ended.err.splitlines()[0]) == (2, f"error: --gates is no JSON list: {gates!r}")
+    assert (ended.status, ended.err.splitlines()[0]) == (2, f"error: --gates is none of the report: {gates!r}")

@@ -172,7 +172,10 @@ def test_what_jobs_hand_on_gives_intervals_curves_and_confusion(lab: Lab) -> Non
     assert 'title "train_loss: x blue, common orange"' in lab.step.summary
     assert 'x-axis ["8 as 1"]' in lab.step.summary
     assert "1 of 2 gates are not passed" in lab.step.summary
-    assert json.loads(lab.step.outputs["gates"]) == ["x: accuracy >= 95 %: 0.9"]
+    assert json.loads(lab.step.outputs["gates"]) == {
+        "missed": ["x: accuracy >= 95 %: 0.9"],
+        "passed": ["x: accuracy >= 0.8"],
+    }
     evidence = lab.results.parent / "evidence"
     assert lab.report("--evidence", str(evidence)).status == 0
     lab.forget_jobs()
@@ -214,11 +217,22 @@ def test_gate_that_is_new_is_judged_where_nothing_was_trained(lab: Lab) -> None:
     lab.checkout.experiment("y", "params: {train: {epoch: 9}}\n")
     push(lab.checkout, "topic")
     assert lab.report().status == 0
-    assert json.loads(lab.step.outputs["gates"]) == [
+    assert json.loads(lab.step.outputs["gates"])["missed"] == [
         "x: accuracy >= 0.9: 0.75",
         "x: accuracy no worse than y: 'y' has faults: nothing compares with it",
     ]
     assert "2 of 2 gates are not passed" in lab.step.summary
+
+
+def test_gate_is_missed_where_the_baselines_results_cannot_be_read(lab: Lab) -> None:
+    lab.checkout.experiment("x", "params: {train: {epochs: 5}}\ngates: [accuracy >= 0.9, accuracy no worse than y]\n")
+    lab.checkout.write("experiments/y/dvc.lock", "<<<<<<< HEAD\n")
+    push(lab.checkout, "topic")
+    assert lab.report().status == 0
+    assert json.loads(lab.step.outputs["gates"])["missed"] == [
+        "x: accuracy >= 0.9: 0.75",
+        "x: accuracy no worse than y: 'y' has faults: nothing compares with it",
+    ]
 
 
 def test_a_stage_that_a_job_ran_for_others_does_not_make_it_their_evaluation(lab: Lab) -> None:

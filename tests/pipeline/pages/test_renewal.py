@@ -64,6 +64,19 @@ def test_pages_follow_a_result_that_changes(checkout: Checkout, renewer: Renewer
     assert sorted(path.name for path in renewer.site.parent.iterdir()) == sorted([old.name, renewer.site.name])
 
 
+@pytest.mark.parametrize("path", ["common/trainer.py", "common/sources/digits.py"])
+def test_pages_follow_what_stages_depend_on(checkout: Checkout, renewer: Renewer, path: str) -> None:
+    with watch(renewer):
+        checkout.write(path, (checkout.root / path).read_text() + "\n# another\n")
+        wait_until(lambda: renewer.version > 1, "a new page")
+
+
+def test_pages_follow_commits(checkout: Checkout, renewer: Renewer) -> None:
+    with watch(renewer):
+        checkout.commit()
+        wait_until(lambda: renewer.version > 1, "a new page")
+
+
 def test_pages_stay_when_nothing_changes(renewer: Renewer, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter(range(5))
     stop = Event()
@@ -76,7 +89,7 @@ def test_pages_wait_until_files_have_come_to_rest(renewer: Renewer, monkeypatch:
     states = iter([{"a": (number,)} for number in (1, 2, 3, 3)])
     built: list[str] = []
     stop = Event()
-    monkeypatch.setattr(renewal, "sign_files", lambda _: next(states))
+    monkeypatch.setattr(renewal, "sign_files", lambda *_: next(states))
     monkeypatch.setattr(renewer, "_renew", lambda: built.append("built"))
     waits = iter([False] * 5)
     monkeypatch.setattr(stop, "wait", lambda _: next(waits, True) or bool(built))

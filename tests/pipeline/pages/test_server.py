@@ -90,6 +90,9 @@ def test_live_figures_are_json(server: PageServer) -> None:
         "//etc/passwd",
         "/link.html",
         "/.force-report",
+        "/.",
+        "/./",
+        "/%2e",
         "/assets",
         "/experiments/",
         "/index.html%00.css",
@@ -121,10 +124,11 @@ def test_names_of_this_machine_are_its_own_behind_a_tunnel_too(server: PageServe
     assert ask(server, "/", host=host)[0] == 200
 
 
-def test_any_name_will_do_where_others_are_to_reach_it(server: PageServer) -> None:
+def test_names_of_its_own_and_addresses_will_do_where_others_are_to_reach_it(server: PageServer) -> None:
     assert server.is_local
-    server.is_local = False
-    assert ask(server, "/", host="lab.example")[0] == 200
+    server.is_local, server.names = False, {"localhost", "lab.example"}
+    hosts = ("lab.example:80", "LAB.example", "10.0.0.1:8642", "[2001:db8::1]", "evil.example")
+    assert [ask(server, "/", host=host)[0] for host in hosts] == [200, 200, 200, 200, 421]
 
 
 def test_it_goes_on_when_a_browser_goes_away(server: PageServer, capfd: pytest.CaptureFixture[str]) -> None:
