@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+_SIDE = "datum.verdict == 'better' || datum.verdict == 'worse' ? datum.verdict : 'other'"
 _NO_CURVES = ("epoch", "step")
 _MAX_POINTS = 500  # of a curve, evenly spaced
 _MAX_CLASSES = 50  # of a confusion matrix that is drawn
@@ -92,6 +93,39 @@ def draw_history(name: str, values: Sequence[Mapping[str, Any]]) -> dict[str, An
             },
             _mark_points("datum.compares", tooltip, shape="circle", filled=True),
             _mark_points("!datum.compares", tooltip, shape="diamond", filled=False),
+        ],
+    }
+
+
+def draw_differences(metric: str, values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the chart of the differences of a metric, one below the other, each with its interval if it has one.
+
+    `values` have the experiment, the difference, low and high of its interval, the verdict and why.
+    """
+    names = [value["experiment"] for value in values]
+    tooltip = [{"field": field, "type": "nominal"} for field in ("experiment", "difference", "low", "high", "why")]
+    colours = {"domain": ["better", "worse", "other"], "range": ["#2da44e", "#cf222e", "#8c959f"]}
+    colour = {"field": "side", "type": "nominal", "scale": colours, "legend": None}
+    x_axis = {"field": "difference", "type": "quantitative", "title": None}
+    return {
+        "$schema": _SCHEMA,
+        "width": 320,
+        "height": {"step": 18},
+        "title": metric,
+        "data": {"values": list(values)},
+        "transform": [{"calculate": _SIDE, "as": "side"}],
+        "encoding": {"y": {"field": "experiment", "type": "nominal", "sort": names, "title": None}},
+        "layer": [
+            {"mark": {"type": "rule", "strokeDash": [2, 2]}, "encoding": {"x": {"datum": 0}, "y": None}},
+            {
+                "transform": [{"filter": "isValid(datum.low)"}],
+                "mark": {"type": "rule", "strokeWidth": 2},
+                "encoding": {"x": {**x_axis, "field": "low"}, "x2": {"field": "high"}, "color": colour},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
+                "encoding": {"x": x_axis, "color": colour, "tooltip": tooltip},
+            },
         ],
     }
 

@@ -18,6 +18,7 @@ from pipeline.ownership import Ownership
 from pipeline.pages.entries import ExperimentPage, build_page, describe_certificate
 from pipeline.pages.history import HistorySection, describe_history
 from pipeline.pages.mistakes import Mistake, find_mistakes
+from pipeline.pages.studies import Study, find_studies
 from pipeline.project import Project
 from pipeline.reports.findings import Finding
 from pipeline.reports.rendering import COLUMNS
@@ -56,10 +57,12 @@ class Site:
         )
         environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False}
         environment.globals["version"] = version
-        self._index, self._page = (environment.get_template(f"{name}.html") for name in ("index", "experiment"))
+        names = ("index", "experiment", "study")
+        self._index, self._page, self._study = (environment.get_template(f"{name}.html") for name in names)
         self._findings: dict[str, list[Finding]] = {}
         for finding in report.findings:
             self._findings.setdefault(finding.experiment, []).append(finding)
+        self._studies = find_studies(experiments, self._findings)
 
     def write(self, folder: Path, history: History | None = None) -> None:
         """Write all pages into `folder`, in place of those that were there, all of them or none.
@@ -80,7 +83,7 @@ class Site:
             raise UsageError(f"'{folder}' cannot be written: {error.strerror}", hint) from None
 
     def _fill(self, folder: Path, history: History) -> None:
-        for part in ("assets", "experiments"):
+        for part in ("assets", "experiments", "studies"):
             (folder / part).mkdir(parents=True)
         (folder / _MARKER).touch()
         for asset in self._assets:
@@ -88,6 +91,8 @@ class Site:
         _write(folder / "index.html", self._render_index())
         for name in self._experiments:
             _write(folder / "experiments" / f"{name}.html", self._render_page(name, history))
+        for name, study in self._studies.items():
+            _write(folder / "studies" / f"{name}.html", self._render_study(study))
 
     def _render_index(self) -> str:
         metrics = list(dict.fromkeys(finding.metric for finding in self._report.findings))
@@ -101,6 +106,18 @@ class Site:
             entries=[self._describe(name) for name in self._experiments],
             notes=self._report.notes,
             report=self._collect(),
+            studies=self._studies,
+        )
+
+    def _render_study(self, study: Study) -> str:
+        metrics = dict.fromkeys(f.metric for name in study.changes for f in self._findings.get(name, []))
+        return self._study.render(
+            title=f"Heirs of {study.name}",
+            assets="../assets",
+            study=study,
+            names=self._experiments,
+            metrics=metrics,
+            entries=[self._describe(name) for name in study.changes],
         )
 
     def _describe(self, name: str) -> dict[str, Any]:
@@ -190,7 +207,7 @@ def _replace(folder: Path, new: Path, old: Path) -> None:
         os.rename(old, folder)
         raise
     for entry in old.iterdir():
-        if entry.name not in (_MARKER, "index.html", "assets", "experiments"):
+        if entry.name not in (_MARKER, "index.html", "assets", "experiments", "studies"):
             os.rename(entry, folder / entry.name)
 
 

@@ -127,6 +127,19 @@ def test_a_narrow_screen_scrolls_tables_alone(browser: Chrome, page: Path) -> No
         assert width <= room, path
 
 
+def test_a_study_draws_what_its_heirs_change(browser: Chrome, page: Path) -> None:
+    browser.get(page.as_uri())
+    browser.find_element(By.PARTIAL_LINK_TEXT, "heirs of common").click()
+    charts = WebDriverWait(browser, PATIENCE_S).until(
+        lambda driver: driver.find_elements(By.CSS_SELECTOR, "figure[data-chart^=difference] svg")
+    )
+    assert "accuracy" in charts[0].text
+    assert len(charts[0].find_elements(By.CSS_SELECTOR, ".mark-symbol path")) == 1  # y is of other samples
+    browser.find_element(By.LINK_TEXT, "x").click()
+    assert browser.title == "x"
+    assert read_faults(browser) == []
+
+
 def test_a_dark_page_is_dark(browser: Chrome, page: Path) -> None:
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
