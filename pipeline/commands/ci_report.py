@@ -37,7 +37,7 @@ from pipeline.reports.digests import (
     read_mistakes,
 )
 from pipeline.reports.findings import Finding
-from pipeline.reports.gating import describe_gate, describe_missed
+from pipeline.reports.gating import describe_gate, describe_missed, is_measured
 from pipeline.reports.reporter import Reporter, ResultReader, title_of
 from pipeline.statuses import Status, collect_files, lay_over, read_statuses
 from pipeline.tools import actions, git
@@ -106,12 +106,13 @@ def _build(
 
 
 def _describe_gates(reports: Sequence[BranchReport]) -> dict[str, list[str]]:
-    """Return a line for each gate that is not passed, and the names of those that are."""
+    """Return a line for each gate that is not passed, and for those passed that git does not tell of."""
     outcomes = dict.fromkeys(outcome for report in reports for outcome in report.outcomes)
     missed = [describe_missed(outcome) for outcome in outcomes if not outcome.is_passed]
     missed += [f"gates could not be judged: {report.gates_fault}" for report in reports if report.gates_fault]
     missed = missed[:_MAX_GATES] + ([f"and {len(missed) - _MAX_GATES} more"] if len(missed) > _MAX_GATES else [])
-    return {"missed": missed, "passed": [describe_gate(outcome) for outcome in outcomes if outcome.is_passed]}
+    passed = [describe_gate(outcome) for outcome in outcomes if outcome.is_passed and is_measured(outcome.gate)]
+    return {"missed": missed, "passed": passed}
 
 
 def _find_tip(root: Path, event: Event, token: str) -> str | None:

@@ -59,8 +59,7 @@ def check_bound(gate: Gate, ours: Measured, performance: Mapping[str, Any] | Non
         known = [*ours.result.metrics, *measured]
         absent = "" if performance is not None else "; performance.json is not here: dvc pull brings it"
         there = suggest(gate.metric, known) or f"; there are {', '.join(sorted(ours.result.metrics))}"
-        is_measured = gate.metric.partition(".")[0] in load_schema("performance")["properties"]
-        is_judged = performance is not None or not is_measured
+        is_judged = performance is not None or not is_measured(gate)
         return _fail(gate, ours, f"there is no '{gate.metric}'{there}{absent}", is_judged=is_judged)
     if gate.is_percent and ours.unit != _FRACTION:
         return _fail(gate, ours, f"percents are of fractions, and '{gate.metric}' is none")
@@ -100,6 +99,11 @@ def check_no_worse(gate: Gate, ours: Measured, theirs: Measured, row: Row) -> Ou
     worse_by = -delta if ours.direction == "max" else delta
     is_passed = worse_by <= gate.number + _SLACK
     return Outcome(ours.result.experiment, gate, is_passed, f"{format_delta(delta)} against {other}")
+
+
+def is_measured(gate: Gate) -> bool:
+    """Say whether a gate is of a number of performance.json, which git does not keep."""
+    return not gate.baseline and gate.metric.partition(".")[0] in load_schema("performance")["properties"]
 
 
 def describe_gate(outcome: Outcome) -> str:

@@ -153,11 +153,13 @@ def test_changed_experiments_are_beside_parent_and_base_when_jobs_left_their_res
 
 def test_what_jobs_hand_on_gives_intervals_curves_and_confusion(lab: Lab) -> None:
     lab.retrain("x", 7, 0.9)
-    lab.checkout.experiment("x", "params: {train: {epochs: 7}}\ngates: [accuracy >= 0.8, accuracy >= 95 %]\n")
+    gates = "[accuracy >= 0.8, accuracy >= 95 %, num_parameters <= 10]"
+    lab.checkout.experiment("x", f"params: {{train: {{epochs: 7}}}}\ngates: {gates}\n")
     for name, accuracy in (("common", 0.8), ("x", 0.9)):
         rows = "".join(f'{{"epoch": {epoch}, "train_loss": {accuracy / epoch}}}\n' for epoch in (1, 2))
         lab.checkout.write(f"{folder_of(name)}/outputs/train/history.jsonl", rows)
         lab.checkout.write(f"{folder_of(name)}/outputs/evaluate/confusion.csv", "actual,predicted\n8,1\n1,1\n")
+        lab.checkout.write(f"{folder_of(name)}/outputs/evaluate/performance.json", '{"num_parameters": 9}')
         leave(lab.checkout, name, accuracy, 0.5)
     push(lab.checkout, "topic")
     lab.hand_on("x")
@@ -171,17 +173,17 @@ def test_what_jobs_hand_on_gives_intervals_curves_and_confusion(lab: Lab) -> Non
     assert "- **x** beside common: 🟢 better in accuracy; ⚪ equivalent in cross_entropy" in lab.step.summary
     assert 'title "train_loss: x blue, common orange"' in lab.step.summary
     assert 'x-axis ["8 as 1"]' in lab.step.summary
-    assert "1 of 2 gates are not passed" in lab.step.summary
+    assert "1 of 3 gates are not passed" in lab.step.summary
     assert json.loads(lab.step.outputs["gates"]) == {
         "missed": ["x: accuracy >= 95 %: 0.9"],
-        "passed": ["x: accuracy >= 0.8"],
+        "passed": ["x: num_parameters <= 10"],
     }
     evidence = lab.results.parent / "evidence"
     assert lab.report("--evidence", str(evidence)).status == 0
     lab.forget_jobs()
     assert lab.report("--earlier", str(evidence), name="pull_request", pull_request=PULL_REQUEST).status == 0
     assert "🟢 better in accuracy; ⚪ equivalent in cross_entropy" in lab.step.summary
-    assert "1 of 2 gates are not passed" in lab.step.summary
+    assert "1 of 3 gates are not passed" in lab.step.summary
 
 
 def test_what_changed_and_what_it_took_is_told(lab: Lab) -> None:
