@@ -276,7 +276,7 @@ class BranchReporter:
             digests=[self._digest(experiment, reporter.reader, found.findings) for experiment in shown.values()],
             outcomes=[outcome for outcome in found.outcomes if outcome.is_judged or outcome.experiment in self._ran],
             notes=found.notes,
-            hashes=sorted(reporter.hashes),
+            hashes=reporter.list_hashes(),
         )
 
     def _digest(self, experiment: Experiment, reader: ResultReader, findings: Sequence[Finding]) -> Digest:

@@ -94,10 +94,11 @@ class Reporter:
         self._baselines = dict.fromkeys(experiments, baseline) if baseline else parents
         missing = tuple(sorted({*self._baselines.values()} - {""} - experiments.keys()))
         others = project.select(missing) if missing else {}
-        others |= _find_sound(project, {gate.baseline for e in experiments.values() for gate in e.gates} - {"", PARENT})
+        named = {gate.baseline for e in experiments.values() for gate in e.gates}
+        others |= _find_sound(project, named - {"", PARENT} - experiments.keys())
         known = {**others, **experiments}
         self.reader = ResultReader(project, known, project.cache, handed_on)
-        self.hashes = set(self.reader.outs.list_hashes(known))  # of the outs that a report may read
+        self._read_from = [(self.reader.outs, list(known))]  # where outs are looked for, and whose
 
     def build(self, before: Project | None = None, base: str = "") -> Report:
         """Return the report against baselines, and against `before`, the checkout of what is called `base`."""
@@ -120,6 +121,10 @@ class Reporter:
         notes = [*missing, *(note for name in baselines for note in _note(results[name])), *list_notes(rows)]
         return Report(findings, list(dict.fromkeys(notes)), list(self.check_gates()))
 
+    def list_hashes(self) -> list[str]:
+        """Return the hashes of the outs that the report may have read."""
+        return sorted({md5 for outs, names in self._read_from for md5 in outs.list_hashes(names)})
+
     def _find_smallest(self, name: str, metric: str) -> float:
         return reporting.find_smallest(self._experiments[name].section(reporting.SECTION), metric)
 
@@ -136,7 +141,7 @@ class Reporter:
             if not there:
                 missing.append(f"{name} is not there at {base}, or not sound")
                 continue
-            self.hashes |= set(reader.outs.list_hashes([name]))
+            self._read_from.append((reader.outs, [name]))
             results[title] = replace(reader.read(name), experiment=title)
             evidence[title] = reader.find_evidence(name)
         return results, evidence, missing

@@ -66,6 +66,7 @@ install docker-registry docker-registry
 install systemd-analyze systemd
 install chromium chromium
 install chromedriver chromium-driver fonts-dejavu-core
+install npm npm
 start_engine
 import_base
 download_wheels
